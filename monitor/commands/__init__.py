@@ -1,0 +1,1 @@
+"""What the commands do; `monitor.__main__` only reads their arguments."""

@@ -1,0 +1,176 @@
+"""`monitor demo`: simulated venues, the monitor, and a real Prometheus where one is installed."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import yaml
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from monitor.app import Monitor, running
+from monitor.clock import Clock
+from monitor.config import Config, ConfigError
+from monitor.page import clock as utc
+from monitor.page import coins, dollars, percent, share
+from monitor.simulated import SCENARIOS, Exchange, Market, simulate
+from monitor.venues import VENUES
+
+START = 1_790_755_200_000
+"""2026-09-30 08:00 UTC, in milliseconds: a demo begins there, so that two are alike."""
+REPOSITORY = Path(__file__).parent.parent
+
+
+async def demo(
+    config: Config, *, seconds: float | None, scenario: str, speed: float, seed: int,
+    out: Path | None, with_prometheus: bool,
+) -> int:  # fmt: skip
+    """Until cancelled or the time is over; 1 if no level of open interest was reached."""
+    if scenario not in SCENARIOS:
+        raise ConfigError(f"unknown scenario {scenario!r}; there are {', '.join(SCENARIOS)}")
+    clock = Clock(START, speed)
+    market = Market(SCENARIOS[scenario], seed, START)
+    console = Console(stderr=True, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 120
+    async with AsyncExitStack() as stack:
+        exchanges = await stack.enter_async_context(simulate(VENUES, market, clock))
+        monitor = await stack.enter_async_context(running(against(config, exchanges), clock, record_to=out))
+        console.print(f"Status page  http://{monitor.address}/", highlight=False)
+        console.print(f"Metrics      http://{monitor.address}/metrics", highlight=False)
+        if with_prometheus:
+            console.print(await _start_prometheus(stack, monitor.address), highlight=False)
+        console.print(
+            f"Market clock {speed:g} x the wall's, scenario {scenario!r}; Ctrl-C ends everything.",
+            highlight=False,
+        )
+        try:
+            async with asyncio.timeout(seconds):
+                await _show(console, monitor, market)
+        except TimeoutError:
+            pass
+        samples = monitor.board.samples
+    reached = samples is not None and samples.views.asset["usd"].count() > 0
+    return 0 if reached else 1
+
+
+def against(config: Config, exchanges: dict[str, Exchange]) -> Config:
+    """The settings with the simulators' addresses in place of the venues'."""
+    venues = {
+        name: config.venue(name).model_copy(update={"ws_url": exchange.ws_url, "rest_url": exchange.rest_url})
+        for name, exchange in exchanges.items()
+    }
+    return config.model_copy(update={"venues": venues})
+
+
+async def _show(console: Console, monitor: Monitor, market: Market) -> None:
+    """A table of the assets, redrawn in a terminal, printed each ten seconds elsewhere."""
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        while True:
+            table = _table(monitor, market)
+            if console.is_terminal:
+                live.update(table, refresh=True)
+                await asyncio.sleep(1)
+            else:
+                await asyncio.sleep(10)
+                console.print(_table(monitor, market))
+
+
+def _table(monitor: Monitor, market: Market) -> Table:
+    now = monitor.clock.now()
+    up = sum(monitor.health.stream_up(*key) for key in monitor.health.up)
+    title = f"{utc(now)}  {market.leg(now)}  {up} of {len(monitor.health.up)} channels up"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in ("asset", "price", "open interest", "in coins", "growth 5m", "growth 1h",
+                 "funding 8h", "liquidated 1h", "volatility 1h", "coverage"):  # fmt: skip
+        table.add_column(name, justify="left" if name == "asset" else "right", no_wrap=True)
+    samples = monitor.board.samples
+    if samples is None:
+        return table
+    windows = {(row["asset"], row["window"]): row for row in samples.views.asset_window.iter_rows(named=True)}
+    for row in samples.views.asset.iter_rows(named=True):
+        minutes = windows.get((row["asset"], "5m"), {})
+        hour = windows.get((row["asset"], "1h"), {})
+        table.add_row(
+            row["asset"], dollars(row["reference"]), dollars(row["usd"]), coins(row["coins"]),
+            percent(minutes.get("growth")), percent(hour.get("growth")),
+            percent(row["rate_8h"], 4), percent(hour.get("liquidation_intensity"), 3),
+            share(hour.get("realized_volatility")), share(row["coverage"]),
+        )  # fmt: skip
+    return table
+
+
+async def _start_prometheus(stack: AsyncExitStack, target: str) -> str:
+    """Starts one if there is one; says what to open, or what is missing."""
+    program = shutil.which("prometheus")
+    source = REPOSITORY / "prometheus.yml"
+    if program is None or not source.exists():
+        missing = "no prometheus on PATH" if program is None else "no prometheus.yml here"
+        return f"Prometheus   not started: {missing} (`make demo` brings one)"
+    address = await stack.enter_async_context(prometheus(program, source, target))
+    query = "leverage_perp_open_interest_usd"
+    return f"Prometheus   http://{address}/graph?g0.expr={query}&g0.range_input=5m&g0.tab=0"
+
+
+@asynccontextmanager
+async def prometheus(program: str, source: Path, target: str) -> AsyncIterator[str]:
+    """A Prometheus with the repository's configuration, its target's address replaced.
+
+    Yields the address that it listens on, once it is ready. Its data go with it.
+
+    Raises:
+        ConfigError: it ended at once, or was not ready in 20 s.
+    """
+    settings = yaml.safe_load(source.read_text())
+    settings["scrape_configs"][0]["static_configs"][0]["targets"] = [target]
+    settings["rule_files"] = [str(source.parent / name) for name in settings["rule_files"]]
+    settings.pop("alerting", None)  # no Alertmanager beside a demo
+    with tempfile.TemporaryDirectory(prefix="leverage-monitor-") as folder:
+        file = Path(folder) / "prometheus.yml"
+        file.write_text(yaml.safe_dump(settings))
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        log = (Path(folder) / "log").open("wb")
+        process = await asyncio.create_subprocess_exec(
+            program, f"--config.file={file}", f"--storage.tsdb.path={folder}/data",
+            f"--web.listen-address={address}", "--log.level=warn",
+            stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+        try:
+            await _ready(process, address, Path(folder) / "log")
+            yield address
+        finally:
+            log.close()
+            if process.returncode is None:
+                process.terminate()
+                try:
+                    async with asyncio.timeout(10):
+                        await process.wait()
+                except TimeoutError:
+                    process.kill()
+                    await process.wait()
+
+
+async def _ready(process: asyncio.subprocess.Process, address: str, log: Path) -> None:
+    async with aiohttp.ClientSession() as session:
+        for _ in range(200):
+            if process.returncode is not None:
+                last = log.read_text().strip().rpartition("\n")[2]
+                raise ConfigError(f"prometheus ended: {last}")
+            try:
+                async with session.get(f"http://{address}/-/ready") as answer:
+                    if answer.status == 200:  # noqa: PLR2004 -- OK
+                        return
+            except aiohttp.ClientError:
+                pass
+            await asyncio.sleep(0.1)
+    raise ConfigError("prometheus was not ready in 20 s")

@@ -1,0 +1,50 @@
+"""What a metric is. Its declaration is the one place: text, page and catalogue are made from it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+import polars as pl
+
+from monitor.events import Millis
+from monitor.ladder import DAY, HOUR, MINUTE
+
+View = Literal["instrument", "flow", "asset", "asset_window"]
+"""The shapes of `views.py`: a row per instrument; per venue, asset and position; per asset; per
+asset and window."""
+LABELS: dict[View, tuple[str, ...]] = {
+    "instrument": ("venue", "asset", "symbol"),
+    "flow": ("venue", "asset", "position"),
+    "asset": ("asset",),
+    "asset_window": ("asset", "window"),
+}
+WINDOWS: dict[str, Millis] = {
+    "1m": MINUTE, "5m": 5 * MINUTE, "1h": HOUR, "4h": 4 * HOUR, "24h": DAY, "72h": 3 * DAY,
+    "14d": 14 * DAY,
+}  # fmt: skip
+Kind = Literal["gauge", "counter"]
+UNITS = ("usd", "coins", "ratio", "seconds", "info")
+"""What a name ends in (before `_total`)."""
+
+
+class Metric(msgspec.Struct, frozen=True, kw_only=True):
+    """One family of series. A null or a number that is not finite is no sample."""
+
+    name: str
+    help: str
+    view: View
+    value: pl.Expr
+    """Over the columns of the view."""
+    kind: Kind = "gauge"
+    labels: tuple[str, ...] = ()
+    """Columns of the view that become labels beside those of `LABELS[view]`."""
+    fixed: tuple[tuple[str, str], ...] = ()
+    """Labels with one value, such as the estimator of a volatility."""
+    windows: tuple[str, ...] = ()
+    """Of `WINDOWS`, for the view `asset_window`."""
+
+    @property
+    def all_labels(self) -> tuple[str, ...]:
+        """Names of its labels, in their order."""
+        return LABELS[self.view] + self.labels + tuple(name for name, _ in self.fixed)

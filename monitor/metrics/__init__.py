@@ -1,0 +1,8 @@
+"""The metrics of the market there are. The list is explicit."""
+
+from monitor.metric import Metric
+from monitor.metrics.deleveraging import DELEVERAGING
+from monitor.metrics.leverage import LEVERAGE
+from monitor.metrics.volatility import VOLATILITY
+
+METRICS: tuple[Metric, ...] = (*LEVERAGE, *DELEVERAGING, *VOLATILITY)

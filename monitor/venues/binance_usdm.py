@@ -1,0 +1,342 @@
+"""Binance USDⓈ-M futures: dollar-margined perpetuals, counted in coins.
+
+Documents: developers.binance.com, Derivatives, USDⓈ-M Futures, "Websocket Market Streams" and
+"Market Data Endpoints". Since April 2026 the streams read here live under `/market`; a wrong path
+connects, acknowledges and stays silent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import msgspec
+import orjson
+
+from monitor.events import (
+    Event,
+    Funding,
+    Instrument,
+    Liquidation,
+    Margin,
+    Mark,
+    Millis,
+    OpenInterest,
+    Position,
+    Unit,
+)
+from monitor.venue import (
+    Amount,
+    Budget,
+    Channel,
+    Endpoint,
+    InstrumentList,
+    Instruments,
+    Poll,
+    Price,
+    Rate,
+    Refused,
+    Reply,
+    Request,
+    Time,
+    Topic,
+    Unreadable,
+    Venue,
+    asset_of,
+    batches,
+)
+
+
+class MarkPrice(msgspec.Struct, gc=False, kw_only=True, tag_field="e", tag="markPriceUpdate"):
+    """`<symbol>@markPrice@1s`."""
+
+    E: Time
+    s: str
+    p: Price
+    i: Price | None = None
+    r: Rate
+    T: Time
+    """When `r` is due; zero on contracts without funding."""
+
+
+class DatedMarkPrice(msgspec.Struct, gc=False, tag_field="e", tag="markPriceUpdate"):
+    """The same of a dated contract, whose `r` is an empty text."""
+
+    E: Time
+    s: str
+    p: Price
+    r: Literal[""]
+    i: Price | None = None
+
+
+class Order(msgspec.Struct, gc=False):
+    """The forced order of a `forceOrder`: `S` is the side of the order, not of the position."""
+
+    s: str
+    S: Literal["BUY", "SELL"]
+    ap: Price
+    z: Amount
+    T: Time
+
+
+class ForceOrder(msgspec.Struct, gc=False, tag_field="e", tag="forceOrder"):
+    """`<symbol>@forceOrder`: at most one for each symbol and second."""
+
+    o: Order
+
+
+class Ticker(msgspec.Struct, gc=False, tag_field="e", tag="24hrTicker"):
+    """Known, and nothing in it that we track."""
+
+
+class IndexPrice(msgspec.Struct, gc=False, tag_field="e", tag="indexPriceUpdate"):
+    """Known; the mark price message has the index too."""
+
+
+Payload = MarkPrice | ForceOrder | Ticker | IndexPrice
+Dated = DatedMarkPrice | ForceOrder | Ticker | IndexPrice
+
+
+class Combined(msgspec.Struct, gc=False):
+    """A frame of `/stream`: the payload says what it is, the stream's name is not needed."""
+
+    data: Payload | list[Payload]
+
+
+class CombinedDated(msgspec.Struct, gc=False):
+    """The same of dated contracts."""
+
+    data: Dated | list[Dated]
+
+
+class OpenInterestAnswer(msgspec.Struct, gc=False):
+    """Answer to `openInterest`."""
+
+    symbol: str
+    openInterest: Amount
+    time: Time
+
+
+_decode = msgspec.json.Decoder(Combined, strict=False).decode
+_dated = msgspec.json.Decoder(CombinedDated, strict=False)
+_raw = msgspec.json.Decoder(Payload | list[Payload], strict=False)
+_open_interest = msgspec.json.Decoder(OpenInterestAnswer, strict=False)
+
+
+def parse(frame: bytes, instruments: Instruments, _received: Millis) -> Sequence[Event | Reply]:
+    """A combined or raw stream frame → mark and funding, or a liquidation."""
+    try:
+        data = _decode(frame).data
+    except msgspec.MsgspecError:
+        return _uncommon(frame, instruments)
+    if type(data) is not MarkPrice:
+        return _payload(data, instruments)
+    if (instrument := instruments.get(data.s)) is None:
+        return ()
+    time, due = data.E, data.T
+    if due == 0:
+        return (Mark(instrument, time, data.p, data.i),)
+    return (
+        Mark(instrument, time, data.p, data.i),
+        Funding(instrument, time, data.r, None, due),
+    )
+
+
+def _payload(
+    data: Payload | DatedMarkPrice | Sequence[Payload | DatedMarkPrice], instruments: Instruments
+) -> Sequence[Event]:
+    """Any payload; `parse` takes the commonest itself, which spares it this call."""
+    if type(data) is ForceOrder:
+        order = data.o
+        if (instrument := instruments.get(order.s)) is None:
+            return ()
+        position: Position = "long" if order.S == "SELL" else "short"
+        return (Liquidation(instrument, order.T, position, order.ap, order.z),)
+    if isinstance(data, list):
+        return [event for one in data for event in _payload(one, instruments)]
+    if isinstance(data, (MarkPrice, DatedMarkPrice)):
+        if (instrument := instruments.get(data.s)) is None:
+            return ()
+        mark = Mark(instrument, data.E, data.p, data.i)
+        if isinstance(data, DatedMarkPrice) or data.T == 0:
+            return (mark,)
+        return (mark, Funding(instrument, data.E, data.r, None, data.T))
+    return ()
+
+
+def _uncommon(frame: bytes, instruments: Instruments) -> Sequence[Event]:
+    """Acknowledgements, refusals, dated contracts and payloads without the stream's name."""
+    try:
+        said = orjson.loads(frame)
+    except orjson.JSONDecodeError as error:
+        raise Unreadable(str(error)) from error
+    if isinstance(said, dict):
+        if "code" in said or "error" in said:
+            raise Refused(str(said.get("msg") or said.get("error")))
+        if "result" in said:
+            return ()
+    try:
+        if isinstance(said, dict) and "data" in said:
+            return _payload(_dated.decode(frame).data, instruments)
+        return _payload(_raw.decode(frame), instruments)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise Unreadable(str(error)) from error
+
+
+def parse_open_interest(body: bytes, instruments: Instruments, _received: Millis) -> Sequence[Event]:
+    """Answer to `openInterest?symbol=`: coins (USDⓈ-M) or contracts (COIN-M), one side."""
+    try:
+        said = _open_interest.decode(body)
+    except msgspec.MsgspecError as error:
+        raise Unreadable(str(error)) from error
+    instrument = instruments.get(said.symbol)
+    return () if instrument is None else (OpenInterest(instrument, said.time, said.openInterest),)
+
+
+def subscribe(topics: Sequence[Topic]) -> Sequence[str]:
+    """SUBSCRIBE frames; the venue reads ten messages a second from us, so many names go in one."""
+    return _ask("SUBSCRIBE", topics)
+
+
+def unsubscribe(topics: Sequence[Topic]) -> Sequence[str]:
+    """UNSUBSCRIBE frames."""
+    return _ask("UNSUBSCRIBE", topics)
+
+
+def _ask(method: str, topics: Sequence[Topic]) -> Sequence[str]:
+    return [
+        orjson.dumps({"method": method, "params": [t.name for t in some], "id": n}).decode()
+        for n, some in enumerate(batches(topics, 50), 1)
+    ]
+
+
+def topics(instruments: Sequence[Instrument]) -> Sequence[Topic]:
+    """Mark price each second and forced orders, by symbol.
+
+    By symbol, not `!forceOrder@arr`: since June 2026 that one sends both of the venue's markets on
+    both hosts, and would be counted twice.
+    """
+    return [
+        Topic(channel, f"{of.symbol.lower()}@{stream}")
+        for of in instruments
+        for channel, stream in (("markPrice", "markPrice@1s"), ("forceOrder", "forceOrder"))
+    ]
+
+
+def instrument(symbol: str, base: str, quote: str, contract: str, **of_margin: object) -> Instrument:
+    """An instrument of either market from its parts."""
+    asset, multiplier = asset_of(base)
+    return Instrument(
+        symbol=symbol, asset=asset, multiplier=multiplier, quote=quote,
+        kind="perpetual" if contract in ("PERPETUAL", "TRADIFI_PERPETUAL") else "future",
+        oi_sides=1, oi_sides_reason="one side: market convention, not stated by the venue",
+        **of_margin,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+class Listing(msgspec.Struct):
+    """A row of `exchangeInfo`. Delisted symbols stay in it with another status."""
+
+    symbol: str
+    contractType: str
+    baseAsset: str
+    quoteAsset: str
+    status: str = ""
+    contractStatus: str = ""
+    contractSize: Amount = 1
+
+
+class ExchangeInfo(msgspec.Struct):
+    """Answer to `exchangeInfo`."""
+
+    symbols: list[Listing]
+
+
+class FundingInfo(msgspec.Struct):
+    """A row of `fundingInfo`, which lists only the symbols whose terms were adjusted."""
+
+    symbol: str
+    fundingIntervalHours: int = 8
+
+
+def instruments_reader(
+    make: Callable[[Listing, int], Instrument],
+) -> Callable[[Sequence[bytes]], Sequence[Instrument]]:
+    """Reads `exchangeInfo` and `fundingInfo`; a symbol that the second lacks pays every 8 hours."""
+
+    def read(bodies: Sequence[bytes]) -> Sequence[Instrument]:
+        try:
+            listed = msgspec.json.decode(bodies[0], type=ExchangeInfo, strict=False)
+            adjusted = msgspec.json.decode(bodies[1], type=list[FundingInfo], strict=False)
+        except (msgspec.MsgspecError, IndexError) as error:
+            raise Unreadable(str(error)) from error
+        hours = {row.symbol: row.fundingIntervalHours for row in adjusted}
+        return [
+            make(row, hours.get(row.symbol, 8) * 3600)
+            for row in listed.symbols
+            if "TRADING" in (row.status, row.contractStatus)
+        ]
+
+    return read
+
+
+def requests_open_interest(prefix: str) -> Callable[[Sequence[Instrument]], Sequence[Request]]:
+    """One question for each symbol: the venue has no stream and no list of open interest."""
+    return lambda instruments: [
+        Request(f"{prefix}/openInterest?symbol={of.symbol}", weight=1) for of in instruments
+    ]
+
+
+CHANNELS = (
+    Channel("markPrice", (Mark, Funding), silent_after_s=15),
+    Channel("forceOrder", (Liquidation,), quiet=True),
+)
+OPEN_INTEREST = Channel("openInterest", (OpenInterest,), silent_after_s=60)
+BUDGET = Budget("binance", weight=1200)  # 2400 a minute and address, shared by fapi and dapi
+FEED_EVIDENCE = (
+    "The order's side: SELL closed a long. At most one order for each symbol and second "
+    "(venue's documents since 2021-04-27), hence a lower bound."
+)
+
+
+def _rule(symbol: str) -> Instrument | None:
+    pair, _, expiry = symbol.partition("_")
+    for quote in ("USDT", "USDC", "BUSD", "USD1"):
+        if pair.endswith(quote) and len(pair) > len(quote):
+            contract = "PERPETUAL" if not expiry else "FUTURE"
+            return _make(pair.removesuffix(quote), quote, symbol, contract)
+    return None
+
+
+def _make(base: str, quote: str, symbol: str, contract: str, interval: int | None = None) -> Instrument:
+    margin: Margin = "linear"
+    unit: Unit = "coins"
+    return instrument(
+        symbol, base, quote, contract, venue="binance_usdm", margin=margin,
+        oi_unit=unit, liquidation_unit=unit, funding_interval_s=interval,
+    )  # fmt: skip
+
+
+BINANCE_USDM = Venue(
+    name="binance_usdm",
+    title="Binance USDⓈ-M",
+    ws_url="wss://fstream.binance.com",
+    rest_url="https://fapi.binance.com",
+    endpoints=(Endpoint("/market/stream", topics, per_connection=200),),
+    channels=CHANNELS,
+    subscribe=subscribe,
+    unsubscribe=unsubscribe,
+    parse=parse,
+    rule=_rule,
+    instruments=InstrumentList(
+        (Request("/fapi/v1/exchangeInfo"), Request("/fapi/v1/fundingInfo")),
+        instruments_reader(
+            lambda row, interval: _make(row.baseAsset, row.quoteAsset, row.symbol, row.contractType, interval)
+        ),
+    ),
+    budget=BUDGET,
+    polls=(Poll(OPEN_INTEREST, requests_open_interest("/fapi/v1"), parse_open_interest, every_s=5),),
+    liquidation_feed="throttled",
+    liquidation_evidence=FEED_EVIDENCE,
+    oi_evidence="`openInterest` in coins, one side (market convention; the documents do not say).",
+)

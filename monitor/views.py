@@ -1,0 +1,445 @@
+"""From what venues said to the few shapes, in dollars and coins, that metrics are computed over.
+
+Everything is a pure function of (what is known, what was accepted before, the time). Three rules
+keep one venue from moving an aggregate by itself:
+
+* A reading that contradicts the market or its own past is not accepted (`_readings`):
+  the instrument then counts as silent, and is counted in `Views.implausible`.
+* A silent instrument keeps its last accepted contracts in the level for an hour, valued at the
+  market's price, while the coverage ratio says how much of the level is fresh. After that, or below
+  `min_coverage`, or before every venue of the scope has spoken once, there is no level.
+* A change over a window is computed over the instruments that are fresh at both of its ends.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import msgspec
+import polars as pl
+
+from monitor.events import Instrument, Millis
+from monitor.ladder import HOUR, MINUTE, SECOND, Ladder
+from monitor.tables import Taken
+
+MARK_LIFE: Millis = MINUTE
+INDEX_LIFE: Millis = 90 * SECOND
+FUNDING_LIFE: Millis = 10 * MINUTE
+OPEN_INTEREST_LIFE: Millis = 5 * MINUTE
+VOLATILITY_LIFE: Millis = 10 * MINUTE
+CARRY_LIFE: Millis = HOUR
+"""How long a silent instrument stays in a level."""
+EXPIRED_SHARE = 0.02
+"""Share of the last known open interest that may be silent for longer than that."""
+
+PRICE_DISTANCE = 0.25
+"""Log distance of a mark from the median of its asset's marks that is still believed."""
+OPEN_INTEREST_FACTOR = 4.0
+"""Between two accepted readings of one instrument, open interest may change by this factor."""
+OPEN_INTEREST_SMALL_USD = 5e6
+"""Below this an instrument may do what it likes: it moves nothing."""
+OPEN_INTEREST_MOST_USD = 1e11
+"""No instrument has held a sixth of it (2025 peak of all venues and assets: 2.3e11)."""
+OPEN_INTEREST_OTHERS = 5.0
+"""First reading: at most this multiple of the rest of the asset, where three other venues are known."""
+FUNDING_MOST = 0.1
+"""Rates beyond 10 % for 8 hours are no funding: venues cap at 2 to 4 %."""
+YEAR_S = 365 * 86_400.0
+EIGHT_HOURS_S = 28_800.0
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """What the aggregates are made of, and how fast the clock runs."""
+
+    venues: frozenset[str]
+    min_coverage: float = 0.6
+    speed: float = 1.0
+    """Lives are multiplied by it: a demo's market runs faster than its sockets."""
+
+
+MEMORY = {
+    "last_price": pl.Float64, "reference": pl.Float64, "contracts": pl.Float64,
+    "contracts_time": pl.Int64, "squares": pl.Float64, "seconds": pl.Float64,
+    "long_usd": pl.Float64, "short_usd": pl.Float64,
+}  # fmt: skip
+"""Columns that one tick leaves to the next, a row per slot."""
+_SUMS = ("squares", "seconds", "long_usd", "short_usd")
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """What one tick leaves to the next."""
+
+    now: Millis | None = None
+    columns: pl.DataFrame = pl.DataFrame(schema=MEMORY)
+
+
+class Views(msgspec.Struct, frozen=True):
+    """The shapes at one instant."""
+
+    now: Millis
+    instrument: pl.DataFrame
+    flow: pl.DataFrame
+    asset: pl.DataFrame
+    asset_window: pl.DataFrame
+    implausible: Mapping[tuple[str, str], int]
+    """Instruments whose reading is refused at present, by venue and kind."""
+
+
+def fixed(taken: Taken, scope: Scope, feeds: Mapping[str, str]) -> pl.DataFrame:
+    """What does not move with the market, a row per slot. `feeds`: class of each liquidation feed."""
+    rows = taken.instruments
+    expected = _expected(taken, scope)
+    number = {asset: n for n, asset in enumerate(dict.fromkeys(of.asset for of in rows))}
+    return pl.DataFrame(
+        {
+            "venue": pl.Series([of.venue for of in rows], dtype=pl.String),
+            "asset": pl.Series([of.asset for of in rows], dtype=pl.String),
+            "symbol": pl.Series([of.symbol for of in rows], dtype=pl.String),
+            "margin": pl.Series([of.margin for of in rows], dtype=pl.String),
+            "asset_id": pl.Series([number[of.asset] for of in rows], dtype=pl.UInt32),
+            "inverse": pl.Series([of.margin == "inverse" for of in rows], dtype=pl.Boolean),
+            "multiplier": pl.Series([of.multiplier for of in rows], dtype=pl.Float64),
+            "face": pl.Series([_face(of, of.oi_unit) for of in rows], dtype=pl.Float64),
+            "liquidation_face": pl.Series([_face(of, of.liquidation_unit) for of in rows], dtype=pl.Float64),
+            "sides": pl.Series([float(of.oi_sides) for of in rows], dtype=pl.Float64),
+            "contract_size": pl.Series([f"{of.contract_size:g}" for of in rows], dtype=pl.String),
+            "quote": pl.Series([of.quote for of in rows], dtype=pl.String),
+            "oi_unit": pl.Series([of.oi_unit for of in rows], dtype=pl.String),
+            "oi_sides": pl.Series([str(of.oi_sides) for of in rows], dtype=pl.String),
+            "oi_sides_reason": pl.Series([of.oi_sides_reason for of in rows], dtype=pl.String),
+            "liquidation_feed": pl.Series([feeds.get(of.venue, "none") for of in rows], dtype=pl.String),
+            "counted": pl.Series([of.kind == "perpetual" for of in rows], dtype=pl.Boolean),
+            "perpetual": pl.Series(
+                [of.kind == "perpetual" and listed for of, listed in zip(rows, taken.listed, strict=True)],
+                dtype=pl.Boolean,
+            ),
+            "scope": pl.Series([of.venue in scope.venues for of in rows], dtype=pl.Boolean),
+            "expected": pl.Series([expected.get(of.asset, 0) for of in rows], dtype=pl.UInt32),
+        }
+    )
+
+
+def _face(of: Instrument, unit: str) -> float:
+    return of.contract_size if unit == "contracts" else 1.0
+
+
+def _expected(taken: Taken, scope: Scope) -> dict[str, int]:
+    """Number of the scope's venues that trade each asset; one whose list is unread may trade any."""
+    unread = taken.unlisted_venues & scope.venues
+    venues: dict[str, set[str]] = {}
+    for of, listed in zip(taken.instruments, taken.listed, strict=True):
+        if of.kind == "perpetual" and listed and of.venue in scope.venues:
+            venues.setdefault(of.asset, set()).add(of.venue)
+    return {asset: len(found | unread) for asset, found in venues.items()}
+
+
+def look(
+    taken: Taken, of: pl.DataFrame, memory: Memory, ladder: Ladder, scope: Scope,
+    windows: Mapping[str, Millis],
+) -> tuple[Views, Memory]:  # fmt: skip
+    """The views at `taken.now`, and the memory for the next tick. Pushes this tick on the ladder."""
+    now = taken.now
+    before = _padded(memory.columns, of.height)
+    rows = _readings(pl.concat([of, taken.state, before], how="horizontal"), now, scope.speed)
+    rows = _flows(_returns(rows, now, memory.now), taken.liquidations)
+    ladder.push(now, rows.select(_STEP))
+    views = Views(
+        now=now,
+        instrument=rows,
+        flow=_flow(rows),
+        asset=_assets(rows, taken, scope),
+        asset_window=_asset_windows(rows, now, ladder, scope, windows),
+        implausible=_implausible(rows),
+    )
+    left = rows.select(pl.col("price").alias("last_price"), *list(MEMORY)[1:])
+    return views, Memory(now, left)
+
+
+def _padded(frame: pl.DataFrame, height: int) -> pl.DataFrame:
+    """The frame with rows of null for slots that are younger than it."""
+    missing = height - frame.height
+    return frame if missing == 0 else pl.concat([frame, frame.clear(missing)])
+
+
+def _fresh(time: str, life: Millis, now: Millis, speed: float) -> pl.Expr:
+    return pl.lit(now) - pl.col(time) <= int(life * speed)
+
+
+def _near(value: pl.Expr, of: pl.Expr, distance: float) -> pl.Expr:
+    """Whether two positive numbers are within a log distance; null if one is missing."""
+    return (value / of).log().abs() <= distance
+
+
+_asset = "asset_id"
+_face_usd = pl.col("contracts") * pl.col("face")
+_face_coins = pl.col("contracts") * pl.col("face") * pl.col("multiplier")
+_usd = pl.when("inverse").then(_face_usd).otherwise(_face_coins * pl.col("valuation"))
+_coins = pl.when("inverse").then(_face_usd / pl.col("valuation")).otherwise(_face_coins)
+
+
+def _readings(rows: pl.DataFrame, now: Millis, speed: float) -> pl.DataFrame:
+    """Which marks, open interests and funding rates are believed, in dollars and coins."""
+    live = pl.col("perpetual")
+    said = pl.when(live & _fresh("mark_time", MARK_LIFE, now, speed) & (pl.col("mark") > 0)).then(
+        pl.col("mark") / pl.col("multiplier")
+    )
+    rows = rows.with_columns(said=said, reference=pl.col("reference").max().over(_asset))
+    # The reference is the median of the believed marks. A mark is believed near the last reference;
+    # where fewer than half are, the reference was wrong and the present median decides.
+    near = _near(pl.col("said"), pl.col("reference"), PRICE_DISTANCE)
+    agree = (near.sum() / pl.col("said").count()).over(_asset)
+    base = (
+        pl.when(agree >= 0.5)  # noqa: PLR2004 -- half
+        .then("reference")
+        .otherwise(pl.col("said").median().over(_asset))
+    )
+    rows = rows.with_columns(
+        price=pl.when(_near(pl.col("said"), base, PRICE_DISTANCE)).then("said")
+    ).with_columns(reference=pl.col("price").median().over(_asset))
+    rows = rows.with_columns(
+        valuation=pl.coalesce("price", "reference"),
+        mark_refused=pl.col("said").is_not_null() & pl.col("price").is_null(),
+        before=pl.col("contracts"),
+        reading=pl.when(live & _fresh("amount_time", OPEN_INTEREST_LIFE, now, speed)).then(
+            pl.col("amount") / pl.col("sides")
+        ),
+    )
+    before_usd = _usd
+    rows = rows.with_columns(before_usd=before_usd, contracts=pl.col("reading")).with_columns(
+        reading_usd=_usd
+    )
+    believed = _believed()
+    rows = rows.with_columns(
+        fresh=(believed & ~pl.col("mark_refused")).fill_null(value=False),
+    ).with_columns(
+        open_interest_refused=pl.col("reading_usd").is_not_null() & ~pl.col("fresh"),
+        contracts=pl.when("fresh").then("reading").otherwise("before"),
+        contracts_time=pl.when("fresh").then("amount_time").otherwise("contracts_time"),
+    )
+    rate = pl.when(live & _fresh("rate_time", FUNDING_LIFE, now, speed)).then("rate")
+    rate_8h = pl.col("rate") * (EIGHT_HOURS_S / pl.col("interval_s"))
+    index = pl.when(live & _fresh("index_time", INDEX_LIFE, now, speed) & (pl.col("index") > 0)).then(
+        pl.col("index") / pl.col("multiplier")
+    )
+    return rows.with_columns(
+        known_usd=pl.when(live).then(_usd),
+        known_coins=pl.when(live).then(_coins),
+        # Unknown intervals are taken at their shortest here: a rate must be believable on any.
+        rate=pl.when((rate_8h.abs() <= FUNDING_MOST) | (rate.abs() <= FUNDING_MOST / 8)).then(rate),
+        index_price=pl.when(_near(index, pl.col("reference"), PRICE_DISTANCE)).then(index),
+    ).with_columns(
+        usd=pl.when(pl.col("fresh") & (pl.col("inverse") | pl.col("price").is_not_null())).then(
+            "known_usd"
+        ),
+        coins=pl.when(
+            pl.col("fresh") & (~pl.col("inverse") | pl.col("price").is_not_null())
+        ).then("known_coins"),
+        rate_8h=pl.col("rate") * (EIGHT_HOURS_S / pl.col("interval_s")),
+        premium=pl.col("price") / pl.col("index_price") - 1,
+    )  # fmt: skip
+
+
+def _believed() -> pl.Expr:
+    """Whether a reading of open interest agrees with the last accepted one, or with the rest."""
+    usd = pl.col("reading_usd")
+    near = _near(pl.col("reading"), pl.col("before"), math.log(OPEN_INTEREST_FACTOR))
+    known = pl.coalesce("before_usd", "reading_usd")
+    others = known.sum().over(_asset) - known.sum().over(_asset, "venue")
+    venues = pl.col("venue").filter(known.is_not_null()).n_unique().over(_asset)
+    first = pl.col("before").is_null() & (
+        (venues <= 3) | (usd <= OPEN_INTEREST_OTHERS * others)  # noqa: PLR2004 -- itself and two more
+    )
+    small = (usd < OPEN_INTEREST_SMALL_USD) & (pl.col("before_usd").fill_null(0) < OPEN_INTEREST_SMALL_USD)
+    return (usd <= OPEN_INTEREST_MOST_USD) & (near.fill_null(value=False) | first | small)
+
+
+def _returns(rows: pl.DataFrame, now: Millis, last: Millis | None) -> pl.DataFrame:
+    """Adds this tick's squared log return and its time to the sums."""
+    passed = 0.0 if last is None else (now - last) / 1000
+    change = (pl.col("price") / pl.col("last_price")).log()
+    return rows.with_columns(
+        squares=pl.col("squares").fill_null(0) + (change**2).fill_null(0),
+        seconds=pl.col("seconds").fill_null(0) + pl.when(change.is_not_null()).then(passed).otherwise(0.0),
+    )
+
+
+def _flows(rows: pl.DataFrame, liquidations: pl.DataFrame) -> pl.DataFrame:
+    """Adds the liquidations since the last tick to the sums, in dollars.
+
+    Contracts at the price of the order (bankruptcy or fill, as the venue gives), or at the market's
+    price where it gives none or one that nobody believes. An instrument that is refused as a whole,
+    or a liquidation larger than its open interest, adds nothing.
+    """
+    rows = rows.with_columns(pl.col("long_usd").fill_null(0.0), pl.col("short_usd").fill_null(0.0))
+    if liquidations.is_empty():
+        return rows
+    one = pl.concat(
+        [liquidations, rows[liquidations["slot"].cast(pl.Int64).to_list()].drop("index")
+            .select("inverse", "multiplier", "liquidation_face", "valuation", "reference",
+                    "known_usd", "counted", "mark_refused", "open_interest_refused")
+        ],
+        how="horizontal",
+    )  # fmt: skip
+    own = pl.col("price") / pl.col("multiplier")
+    price = pl.when(_near(own, pl.col("reference"), PRICE_DISTANCE)).then(own).otherwise("valuation")
+    face = pl.col("amount") * pl.col("liquidation_face")
+    usd = pl.when("inverse").then(face).otherwise(face * pl.col("multiplier") * price)
+    sums = (
+        one.with_columns(usd=usd)
+        .filter(
+            pl.col("counted")
+            & ~pl.col("mark_refused")
+            & ~pl.col("open_interest_refused")
+            & (pl.col("usd") <= pl.col("known_usd").fill_null(OPEN_INTEREST_MOST_USD / 100))
+        )
+        .group_by("slot", maintain_order=True)
+        .agg(
+            pl.col("usd").filter("long").sum().alias("more_long"),
+            pl.col("usd").filter(~pl.col("long")).sum().alias("more_short"),
+        )
+    )
+    return (
+        rows.with_row_index("slot")
+        .join(sums, on="slot", how="left", maintain_order="left")
+        .with_columns(
+            long_usd=pl.col("long_usd") + pl.col("more_long").fill_null(0),
+            short_usd=pl.col("short_usd") + pl.col("more_short").fill_null(0),
+        )
+        .drop("slot", "more_long", "more_short")
+    )
+
+
+_STEP = [
+    pl.when(pl.col("fresh") & pl.col("scope")).then("contracts").alias("contracts_then"),
+    pl.when(pl.col("scope")).then("known_usd").alias("known_then"),
+    *(pl.col(name).alias(f"{name}_then") for name in _SUMS),
+]
+"""What a step of the ladder holds."""
+
+
+def _flow(rows: pl.DataFrame) -> pl.DataFrame:
+    """Liquidated dollars since the start by venue, asset and position; none where no feed exists."""
+    sums = (
+        rows.filter(pl.col("counted") & (pl.col("liquidation_feed") != "none"))
+        .group_by("venue", "asset", maintain_order=True)
+        .agg(pl.col("long_usd", "short_usd").sum())
+    )
+    return pl.concat(
+        [
+            sums.select("venue", "asset", pl.lit(p).alias("position"), pl.col(f"{p}_usd").alias("usd"))
+            for p in ("long", "short")
+        ]
+    )  # fmt: skip
+
+
+def _assets(rows: pl.DataFrame, taken: Taken, scope: Scope) -> pl.DataFrame:
+    """Levels of an asset over the scope, and how much of them is fresh."""
+    mine = pl.col("perpetual") & pl.col("scope")
+    silent = pl.lit(taken.now) - pl.col("contracts_time") > int(CARRY_LIFE * scope.speed)
+    weighted = mine & pl.col("fresh") & pl.col("rate_8h").is_not_null()
+    frame = (
+        rows.filter("perpetual")
+        .group_by(_asset, maintain_order=True)
+        .agg(
+            pl.col("asset").first(),
+            pl.col("reference").first(),
+            pl.col("known_usd").filter(mine).sum().alias("level_usd"),
+            pl.col("known_coins").filter(mine).sum().alias("level_coins"),
+            pl.col("known_usd").filter(mine & pl.col("fresh")).sum().alias("fresh_usd"),
+            pl.col("known_usd").filter(mine & silent).sum().alias("expired_usd"),
+            pl.col("venue").filter(mine & pl.col("known_usd").is_not_null()).n_unique()
+            .alias("venues"),
+            pl.col("expected").max(),
+            (pl.col("known_usd") * pl.col("rate_8h")).filter(weighted).sum().alias("funding_usd"),
+            pl.col("known_usd").filter(weighted).sum().alias("funding_weight"),
+        )
+    )  # fmt: skip
+    life = int(VOLATILITY_LIFE * scope.speed)
+    implied = {a: v for a, (v, time) in taken.volatility.items() if taken.now - time <= life}
+    reached = pl.col("venues") / pl.col("expected")
+    level = (
+        (pl.col("venues") == pl.col("expected"))
+        & (pl.col("coverage") >= scope.min_coverage)
+        & (pl.col("expired_usd") <= EXPIRED_SHARE * pl.col("level_usd"))
+    )
+    funded = pl.col("funding_weight") / pl.col("level_usd") * reached
+    return frame.with_columns(
+        coverage=pl.when(pl.col("expected") > 0).then(
+            (pl.col("fresh_usd") / pl.col("level_usd")).fill_nan(0) * reached
+        ),
+        implied=pl.Series([implied.get(a) for a in frame["asset"]], dtype=pl.Float64),
+    ).with_columns(
+        usd=pl.when(level).then("level_usd"),
+        coins=pl.when(level).then("level_coins"),
+        rate_8h=pl.when(funded >= scope.min_coverage).then(pl.col("funding_usd") / pl.col("funding_weight")),
+    )
+
+
+def _asset_windows(
+    rows: pl.DataFrame, now: Millis, ladder: Ladder, scope: Scope, windows: Mapping[str, Millis]
+) -> pl.DataFrame:
+    """Changes between now and the start of each window that the ladder reaches back to."""
+    today = rows.select(
+        _asset, "asset", "venue", "expected", "liquidation_feed", "perpetual", "scope", *_SUMS,
+        contracts=pl.when("fresh").then("contracts"),
+    )  # fmt: skip
+    stacked = []
+    for name, length in windows.items():
+        if (found := ladder.lag(now, length)) is not None:
+            then = _padded(found[1], rows.height)
+            window = pl.lit(name).alias("window")
+            length_s = pl.lit(length / 1000).alias("length_s")
+            stacked.append(pl.concat([today, then], how="horizontal").with_columns(window, length_s))
+    if not stacked:
+        return pl.DataFrame(schema=_ASSET_WINDOW)
+    both = (pl.col("contracts") > 0) & (pl.col("contracts_then") > 0)
+    weight = pl.col("known_then")
+    feed = (pl.col("liquidation_feed") != "none") & weight.is_not_null()
+    squares = pl.col("squares") - pl.col("squares_then")
+    seconds = pl.col("seconds") - pl.col("seconds_then")
+    flow = pl.sum_horizontal(pl.col(f"{p}_usd") - pl.col(f"{p}_usd_then") for p in ("long", "short"))
+    log = (pl.col("contracts") / pl.col("contracts_then")).log()
+    frame = (
+        pl.concat(stacked)
+        .filter(pl.col("perpetual") & pl.col("scope"))
+        .group_by("window", _asset, maintain_order=True)
+        .agg(
+            pl.col("asset").first(),
+            pl.col("expected").max(),
+            (weight * log).filter(both).sum().alias("growth_weighted"),
+            weight.filter(both).sum().alias("growth_weight"),
+            weight.sum().alias("known_usd"),
+            pl.col("venue").filter(weight.is_not_null()).n_unique().alias("venues"),
+            (squares / seconds * YEAR_S).filter(seconds >= 0.8 * pl.col("length_s"))
+            .sqrt().median().alias("realized_volatility"),
+            flow.filter(feed).sum().alias("liquidated_usd"),
+            weight.filter(feed).sum().alias("feed_usd"),
+        )
+    )  # fmt: skip
+    reached = pl.col("venues") / pl.col("expected")
+    covered = pl.col("growth_weight") / pl.col("known_usd") * reached >= scope.min_coverage
+    return frame.select(
+        "asset",
+        "window",
+        growth=pl.when(covered).then(pl.col("growth_weighted") / pl.col("growth_weight")),
+        liquidation_intensity=pl.when(covered & (pl.col("feed_usd") > 0)).then(
+            pl.col("liquidated_usd") / pl.col("feed_usd")
+        ),
+        realized_volatility="realized_volatility",
+    )
+
+
+_ASSET_WINDOW = {
+    "asset": pl.String, "window": pl.String, "growth": pl.Float64,
+    "liquidation_intensity": pl.Float64, "realized_volatility": pl.Float64,
+}  # fmt: skip
+
+
+def _implausible(rows: pl.DataFrame) -> dict[tuple[str, str], int]:
+    refused = {"mark": "mark_refused", "open_interest": "open_interest_refused"}
+    return {
+        (venue, kind): count
+        for kind, column in refused.items()
+        for venue, count in rows.filter(column)["venue"].value_counts(sort=True).rows()
+    }
