@@ -23,12 +23,17 @@ class Family(msgspec.Struct, frozen=True):
     """The samples of one metric at one instant."""
 
     metric: Metric
-    labels: pl.DataFrame
-    """A row per series, the columns of the metric's labels but the fixed ones."""
+    view: pl.DataFrame
+    """A row per series."""
     values: pl.Series
-    """Float64, as long as `labels`; null is no sample."""
+    """Float64, as long as `view`; null is no sample."""
     key: tuple[object, ...]
     """Equal keys have equal labels: what a cache of prefixes may rely on."""
+
+    @property
+    def labels(self) -> pl.DataFrame:
+        """The columns of the metric's labels but the fixed ones."""
+        return self.view.select(*LABELS[self.metric.view], *self.metric.labels)
 
 
 class Samples(msgspec.Struct, frozen=True):
@@ -75,20 +80,22 @@ class Core:
 
 def families(metrics: Sequence[Metric], views: Views, version: int) -> list[Family]:
     """Evaluates every metric over its view; one query a view."""
-    found: dict[str, Family] = {}
     frames: dict[View, pl.DataFrame] = {
         "instrument": views.instrument, "flow": views.flow, "asset": views.asset,
         "asset_window": views.asset_window,
     }  # fmt: skip
+    found: dict[str, Family] = {}
     for view, frame in frames.items():
         mine = [metric for metric in metrics if metric.view == view]
-        values = frame.select(metric.value.alias(metric.name) for metric in mine)
+        values = frame.select(_value(metric).alias(metric.name) for metric in mine)
+        shape = tuple(frame["window"]) if view == "asset_window" else frame.height
         for metric in mine:
-            column = values[metric.name]
-            labels = frame.select(*LABELS[view], *metric.labels)
-            if metric.windows:
-                wanted = frame["window"].is_in(metric.windows)
-                labels, column = labels.filter(wanted), column.filter(wanted)
-            shape = tuple(labels["window"].to_list()) if metric.windows else labels.height
-            found[metric.name] = Family(metric, labels, column, (metric.name, version, shape))
+            key = metric.name, version, shape
+            found[metric.name] = Family(metric, frame, values[metric.name], key)
     return [found[metric.name] for metric in metrics]
+
+
+def _value(metric: Metric) -> pl.Expr:
+    if not metric.windows:
+        return metric.value
+    return pl.when(pl.col("window").is_in(metric.windows)).then(metric.value)

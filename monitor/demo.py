@@ -19,8 +19,7 @@ from rich.table import Table
 from monitor.app import Monitor, running
 from monitor.clock import Clock
 from monitor.config import Config, ConfigError
-from monitor.page import clock as utc
-from monitor.page import coins, dollars, percent, share
+from monitor.page import clock as utc, coins, dollars, part, percent, share
 from monitor.simulated import SCENARIOS, Exchange, Market, simulate
 from monitor.venues import VENUES
 
@@ -102,7 +101,7 @@ def _table(monitor: Monitor, market: Market) -> Table:
         table.add_row(
             row["asset"], dollars(row["reference"]), dollars(row["usd"]), coins(row["coins"]),
             percent(minutes.get("growth")), percent(hour.get("growth")),
-            percent(row["rate_8h"], 4), percent(hour.get("liquidation_intensity"), 3),
+            percent(row["rate_8h"], 4), part(hour.get("liquidation_intensity")),
             share(hour.get("realized_volatility")), share(row["coverage"]),
         )  # fmt: skip
     return table

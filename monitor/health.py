@@ -16,8 +16,6 @@ from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     HistogramMetricFamily,
-)
-from prometheus_client.core import (
     Metric as PrometheusMetric,
 )
 from prometheus_client.registry import Collector

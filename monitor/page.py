@@ -41,6 +41,11 @@ def percent(value: float | None, digits: int = 2) -> str:
     return UNKNOWN if value is None else f"{value * 100:+.{digits}f} %"
 
 
+def part(value: float | None) -> str:
+    """`0.029 %` of something that is never negative; a dash if unknown."""
+    return UNKNOWN if value is None else f"{value * 100:.3f} %"
+
+
 def share(value: float | None) -> str:
     """`92 %`; a dash if unknown."""
     return UNKNOWN if value is None else f"{value * 100:.0f} %"
@@ -61,7 +66,9 @@ def age(seconds: float | None) -> str:
     return f"{max(seconds, 0):.0f} s"
 
 
-_environment.filters.update(dollars=dollars, coins=coins, percent=percent, share=share, clock=clock, age=age)
+_environment.filters.update(
+    dollars=dollars, coins=coins, percent=percent, part=part, share=share, clock=clock, age=age,
+)  # fmt: skip
 
 
 def page(health: Health, venues: Sequence[Venue], samples: Samples | None, now: Millis) -> str:
@@ -104,7 +111,7 @@ def _instruments(samples: Samples) -> list[dict[str, Any]]:
 
 
 def _channels(health: Health, venue: Venue, now: Millis) -> list[dict[str, Any]]:
-    rows = []
+    rows: list[dict[str, Any]] = []
     problem = health.last_problem.get(venue.name)
     elapsed = max(1.0, (now - health.since) / 1000 / health.speed)
     for channel in (*venue.channels, *(poll.channel for poll in venue.polls)):

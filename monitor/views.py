@@ -28,6 +28,8 @@ INDEX_LIFE: Millis = 90 * SECOND
 FUNDING_LIFE: Millis = 10 * MINUTE
 OPEN_INTEREST_LIFE: Millis = 5 * MINUTE
 VOLATILITY_LIFE: Millis = 10 * MINUTE
+REFERENCE_LIFE: Millis = 10 * MINUTE
+"""How long a price that nobody confirms is still held against one that is far from it."""
 CARRY_LIFE: Millis = HOUR
 """How long a silent instrument stays in a level."""
 EXPIRED_SHARE = 0.02
@@ -59,9 +61,9 @@ class Scope(msgspec.Struct, frozen=True):
 
 
 MEMORY = {
-    "last_price": pl.Float64, "reference": pl.Float64, "contracts": pl.Float64,
-    "contracts_time": pl.Int64, "squares": pl.Float64, "seconds": pl.Float64,
-    "long_usd": pl.Float64, "short_usd": pl.Float64,
+    "last_price": pl.Float64, "last_face": pl.Float64, "reference": pl.Float64,
+    "reference_time": pl.Int64, "contracts": pl.Float64, "contracts_time": pl.Int64,
+    "squares": pl.Float64, "seconds": pl.Float64, "long_usd": pl.Float64, "short_usd": pl.Float64,
 }  # fmt: skip
 """Columns that one tick leaves to the next, a row per slot."""
 _SUMS = ("squares", "seconds", "long_usd", "short_usd")
@@ -152,7 +154,9 @@ def look(
         asset_window=_asset_windows(rows, now, ladder, scope, windows),
         implausible=_implausible(rows),
     )
-    left = rows.select(pl.col("price").alias("last_price"), *list(MEMORY)[1:])
+    left = rows.select(
+        pl.col("price").alias("last_price"), pl.col("face").alias("last_face"), *list(MEMORY)[2:]
+    )
     return views, Memory(now, left)
 
 
@@ -172,10 +176,11 @@ def _near(value: pl.Expr, of: pl.Expr, distance: float) -> pl.Expr:
 
 
 _asset = "asset_id"
-_face_usd = pl.col("contracts") * pl.col("face")
-_face_coins = pl.col("contracts") * pl.col("face") * pl.col("multiplier")
-_usd = pl.when("inverse").then(_face_usd).otherwise(_face_coins * pl.col("valuation"))
-_coins = pl.when("inverse").then(_face_usd / pl.col("valuation")).otherwise(_face_coins)
+_native = pl.col("contracts") * pl.col("face")
+"""Dollars if inverse, quoted units if linear: what does not move with the price."""
+_face_coins = _native * pl.col("multiplier")
+_usd = pl.when("inverse").then(_native).otherwise(_face_coins * pl.col("valuation"))
+_coins = pl.when("inverse").then(_native / pl.col("valuation")).otherwise(_face_coins)
 
 
 def _readings(rows: pl.DataFrame, now: Millis, speed: float) -> pl.DataFrame:
@@ -184,29 +189,41 @@ def _readings(rows: pl.DataFrame, now: Millis, speed: float) -> pl.DataFrame:
     said = pl.when(live & _fresh("mark_time", MARK_LIFE, now, speed) & (pl.col("mark") > 0)).then(
         pl.col("mark") / pl.col("multiplier")
     )
-    rows = rows.with_columns(said=said, reference=pl.col("reference").max().over(_asset))
+    recent = _fresh("reference_time", REFERENCE_LIFE, now, speed)
+    rows = rows.with_columns(
+        said=said,
+        reference=pl.when(recent).then("reference").max().over(_asset),
+        reference_time=pl.col("reference_time").max().over(_asset),
+    )
     # The reference is the median of the believed marks. A mark is believed near the last reference;
-    # where fewer than half are, the reference was wrong and the present median decides.
+    # where fewer than half are, the market moved if three venues say so: their median decides. Two
+    # or one may be wrong together, and wait until the reference has grown old.
     near = _near(pl.col("said"), pl.col("reference"), PRICE_DISTANCE)
+    venues = pl.col("venue").filter(pl.col("said").is_not_null()).n_unique().over(_asset)
     agree = (near.sum() / pl.col("said").count()).over(_asset)
     base = (
-        pl.when(agree >= 0.5)  # noqa: PLR2004 -- half
-        .then("reference")
-        .otherwise(pl.col("said").median().over(_asset))
+        pl.when((agree < 0.5) & (venues >= 3) | pl.col("reference").is_null())  # noqa: PLR2004 -- half
+        .then(pl.col("said").median().over(_asset))
+        .otherwise("reference")
     )
     rows = rows.with_columns(
         price=pl.when(_near(pl.col("said"), base, PRICE_DISTANCE)).then("said")
-    ).with_columns(reference=pl.col("price").median().over(_asset))
+    ).with_columns(
+        reference=pl.coalesce(pl.col("price").median().over(_asset), "reference"),
+        reference_time=pl.when((pl.col("price").count() > 0).over(_asset))
+        .then(now)
+        .otherwise("reference_time"),
+    )
     rows = rows.with_columns(
         valuation=pl.coalesce("price", "reference"),
         mark_refused=pl.col("said").is_not_null() & pl.col("price").is_null(),
-        before=pl.col("contracts"),
+        # A contract that was resized holds the same open interest in another number of contracts.
+        contracts=pl.col("contracts") * pl.col("last_face") / pl.col("face"),
         reading=pl.when(live & _fresh("amount_time", OPEN_INTEREST_LIFE, now, speed)).then(
             pl.col("amount") / pl.col("sides")
         ),
     )
-    before_usd = _usd
-    rows = rows.with_columns(before_usd=before_usd, contracts=pl.col("reading")).with_columns(
+    rows = rows.with_columns(before="contracts", before_usd=_usd, contracts=pl.col("reading")).with_columns(
         reading_usd=_usd
     )
     believed = _believed()
@@ -311,7 +328,7 @@ def _flows(rows: pl.DataFrame, liquidations: pl.DataFrame) -> pl.DataFrame:
 
 
 _STEP = [
-    pl.when(pl.col("fresh") & pl.col("scope")).then("contracts").alias("contracts_then"),
+    pl.when(pl.col("fresh") & pl.col("scope")).then(_native).alias("native_then"),
     pl.when(pl.col("scope")).then("known_usd").alias("known_then"),
     *(pl.col(name).alias(f"{name}_then") for name in _SUMS),
 ]
@@ -343,7 +360,7 @@ def _assets(rows: pl.DataFrame, taken: Taken, scope: Scope) -> pl.DataFrame:
         .group_by(_asset, maintain_order=True)
         .agg(
             pl.col("asset").first(),
-            pl.col("reference").first(),
+            pl.col("price").median().alias("reference"),
             pl.col("known_usd").filter(mine).sum().alias("level_usd"),
             pl.col("known_coins").filter(mine).sum().alias("level_coins"),
             pl.col("known_usd").filter(mine & pl.col("fresh")).sum().alias("fresh_usd"),
@@ -382,7 +399,7 @@ def _asset_windows(
     """Changes between now and the start of each window that the ladder reaches back to."""
     today = rows.select(
         _asset, "asset", "venue", "expected", "liquidation_feed", "perpetual", "scope", *_SUMS,
-        contracts=pl.when("fresh").then("contracts"),
+        native=pl.when("fresh").then(_native),
     )  # fmt: skip
     stacked = []
     for name, length in windows.items():
@@ -393,13 +410,13 @@ def _asset_windows(
             stacked.append(pl.concat([today, then], how="horizontal").with_columns(window, length_s))
     if not stacked:
         return pl.DataFrame(schema=_ASSET_WINDOW)
-    both = (pl.col("contracts") > 0) & (pl.col("contracts_then") > 0)
+    both = (pl.col("native") > 0) & (pl.col("native_then") > 0)
     weight = pl.col("known_then")
     feed = (pl.col("liquidation_feed") != "none") & weight.is_not_null()
     squares = pl.col("squares") - pl.col("squares_then")
     seconds = pl.col("seconds") - pl.col("seconds_then")
     flow = pl.sum_horizontal(pl.col(f"{p}_usd") - pl.col(f"{p}_usd_then") for p in ("long", "short"))
-    log = (pl.col("contracts") / pl.col("contracts_then")).log()
+    log = (pl.col("native") / pl.col("native_then")).log()
     frame = (
         pl.concat(stacked)
         .filter(pl.col("perpetual") & pl.col("scope"))

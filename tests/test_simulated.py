@@ -15,8 +15,7 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -802,7 +801,7 @@ async def test_a_client_that_does_not_read_is_cut_and_holds_nobody_up(
     # A small window, so that the kernel does not read in the lazy client's place.
     line = sockets.socket()
     line.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
-    line.setblocking(False)  # noqa: FBT003
+    line.setblocking(False)
     async with simulate(["deribit"], market(), Clock(PURGE, 5_000), beat_s=0.01) as exchanges:
         exchange = exchanges["deribit"]
         url = f"{exchange.ws_url}/ws/api/v2"

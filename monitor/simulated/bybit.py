@@ -101,6 +101,7 @@ class Bybit(Exchange):
         held = round(self.open_interest(listing, slow) / listing.step) * listing.step
         worth = held * mark if listing.margin == "linear" else held / mark
         volume, perpetual = listing.size * 0.78, listing.kind == "perpetual"
+        turnover = volume * day if listing.margin == "linear" else volume / day
         last, tick = price(listing, mark), 10.0**-listing.digits
         money = 2 if listing.margin == "linear" else 4
         bid, ask = draw(1, now) * 5 + listing.step, draw(2, now) * 5 + listing.step
@@ -114,7 +115,7 @@ class Bybit(Exchange):
             "markPrice": last,
             "indexPrice": price(listing, self.market.index_price(listing, second)),
             "openInterest": amount(listing, held), "openInterestValue": f"{worth:.{money}f}",
-            "turnover24h": f"{volume * day:.4f}", "volume24h": f"{volume:.4f}",
+            "turnover24h": f"{turnover:.4f}", "volume24h": f"{volume:.4f}",
             "fundingIntervalHour": str(listing.interval_h) if perpetual else "",
             "fundingCap": "0.00333" if perpetual else "",
             "singleOpenInterest": amount(listing, held / 2),

@@ -19,7 +19,7 @@ def _tick(listing: Listing) -> float:
 
 
 def _to(value: float, step: float) -> float:
-    return round(round(value / step) * step, 8)
+    return float(round(round(value / step) * step, 8))
 
 
 def ticker(market: Market, listing: Listing, now: Millis, mark: float, held: float) -> dict[str, Any]:

@@ -319,7 +319,7 @@ def _make(base: str, quote: str, symbol: str, contract: str, interval: int | Non
 
 BINANCE_USDM = Venue(
     name="binance_usdm",
-    title="Binance USDⓈ-M",
+    title="Binance USD-M",
     ws_url="wss://fstream.binance.com",
     rest_url="https://fapi.binance.com",
     endpoints=(Endpoint("/market/stream", topics, per_connection=200),),

@@ -203,7 +203,7 @@ class Listing(msgspec.Struct):
 class Page(msgspec.Struct):
     """The `result` of `instruments-info`."""
 
-    list: list[Listing]
+    rows: list[Listing] = msgspec.field(name="list")
     nextPageCursor: str = ""
 
 
@@ -234,7 +234,7 @@ def _instruments(bodies: Sequence[bytes]) -> Sequence[Instrument]:
     return [
         _make(row.symbol, row.baseCoin, row.quoteCoin, row.contractType, row.fundingInterval * 60)
         for body in bodies
-        for row in _page(body).list
+        for row in _page(body).rows
         if row.status == "Trading"
         and not row.isPreListing
         # Stock and commodity contracts share the names of coins.

@@ -1,0 +1,84 @@
+"""What one second of the monitor costs, and that the length of a window costs nothing."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from statistics import median
+from time import process_time
+
+import polars as pl
+from market import Monthly
+from measure import Row, show
+
+from monitor.ladder import DAY, SECOND
+from monitor.metric import WINDOWS, Metric
+
+TARGETS_MS = {10: 10.0, 500: 10.0, 6000: 25.0}
+
+
+def section(rounds: int = 25) -> list[Row]:
+    months = {count: Monthly(count) for count in TARGETS_MS}
+    windows = min(month.windows() for month in months.values())
+    cost: dict[int, list[tuple[float, float]]] = {count: [] for count in months}
+    for _ in range(rounds):
+        for count in random.sample(list(months), len(months)):
+            cost[count].append(_tick(months[count]))
+    ticks = {count: median(tick for _, tick in found) * 1000 for count, found in cost.items()}
+    applied = {count: median(apply for apply, _ in found) * 1000 for count, found in cost.items()}
+    rows = [
+        Row(f"take + evaluate, {n} instruments", ticks[n], target, "ms CPU")
+        for n, target in TARGETS_MS.items()
+    ]
+    rows += [Row(f"apply 2 x {n} events", applied[n], unit="ms CPU") for n in months]
+    rows.append(Row("apply, one event", applied[6000] / 12_000 * 1000, unit="µs CPU"))
+    growth = median(big / small for (_, big), (_, small) in zip(cost[6000], cost[500], strict=True))
+    rows.append(Row("tick of 6000 / tick of 500 instruments", growth, 4.0))
+    rows += [
+        Row(f"window of 30 days / window of 1 minute, {count} instruments", _lengths(count), 1.2)
+        for count in (500, 6000)
+    ]
+    show("tick: 14 venues, all metrics", rows, [f"{windows} of {len(WINDOWS)} windows had values."])
+    return rows
+
+
+def _tick(month: Monthly) -> tuple[float, float]:
+    """CPU seconds of applying, and of taking and evaluating."""
+    month.now += SECOND
+    heard = month.heard()
+    began = process_time()
+    month.apply(heard)
+    applied = process_time()
+    month.evaluate()
+    return applied - began, process_time() - applied
+
+
+def _lengths(count: int, rounds: int = 25) -> float:
+    with _month_known():
+        short, long = (Monthly(count, [_growth(window)]) for window in ("1m", "30d"))
+    ratios = []
+    for turn in range(rounds):
+        order = (short, long) if turn % 2 else (long, short)
+        found = {id(month): _tick(month)[1] for month in order}
+        ratios.append(found[id(long)] / found[id(short)])
+    if not short.windows() == long.windows() == 1:
+        raise RuntimeError("a window had no values")
+    return median(ratios)
+
+
+@contextmanager
+def _month_known() -> Iterator[None]:
+    """The catalogue's longest window is shorter than what the ladder can do."""
+    WINDOWS["30d"] = 30 * DAY
+    try:
+        yield
+    finally:
+        del WINDOWS["30d"]
+
+
+def _growth(window: str) -> Metric:
+    return Metric(
+        name=f"bench_growth_{window}_ratio", help="Growth.", view="asset_window", windows=(window,),
+        value=pl.col("growth"),
+    )  # fmt: skip

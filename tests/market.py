@@ -1,0 +1,78 @@
+"""A small market for the tests of the core: instruments, and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from monitor.bus import Heard, Listed
+from monitor.compute import Core, Samples
+from monitor.events import Event, Funding, Instrument, Liquidation, Mark, OpenInterest, Position
+from monitor.metrics import METRICS
+from monitor.views import Scope
+
+T0 = 1_790_755_200_000
+VENUES = ("a", "b", "c", "d", "e")
+FEEDS = {"a": "complete", "b": "throttled", "c": "complete", "d": "complete", "e": "none"}
+COINS = {"a": 50_000.0, "b": 30_000.0, "c": 20_000.0, "d": 15_000.0, "e": 10_000.0}
+"""Open interest of BTC in coins: 125,000 in all, no venue above 40 %."""
+PRICE = 80_000.0
+
+
+def instrument(venue: str, symbol: str = "BTCUSDT", asset: str = "BTC", **more: object) -> Instrument:
+    return Instrument(venue=venue, symbol=symbol, asset=asset, funding_interval_s=28_800, **more)  # type: ignore[arg-type]
+
+
+class Small:
+    """Five venues with one instrument each, a tick a second unless told otherwise."""
+
+    def __init__(self, venues: Sequence[str] = VENUES, listed: Sequence[str] = VENUES) -> None:
+        self.core = Core(METRICS, Scope(frozenset(venues)), FEEDS, venues)
+        self.of = {venue: instrument(venue) for venue in VENUES}
+        self.now = T0
+        for venue in listed:
+            self.core.apply(Listed(venue, T0 - 1, (self.of[venue],)))
+
+    def say(self, venue: str, *events: Event) -> None:
+        self.core.apply(Heard(venue, self.now, events))
+
+    def quote(self, venue: str, price: float = PRICE, coins: float | None = None, rate: float = 1e-4) -> None:
+        of, amount = self.of[venue], COINS[venue] if coins is None else coins
+        self.say(
+            venue,
+            Mark(of, self.now, price, price),
+            OpenInterest(of, self.now, amount),
+            Funding(of, self.now, rate, None, None),
+        )
+
+    def liquidate(self, venue: str, position: Position, amount: float, at: int | None = None) -> None:
+        self.say(
+            venue,
+            Liquidation(self.of[venue], self.now if at is None else at, position, PRICE, amount),
+        )
+
+    def tick(self, seconds: float = 1.0) -> Samples:
+        self.now += int(seconds * 1000)
+        return self.core.evaluate(self.core.take(self.now))
+
+    def run(self, seconds: int, silent: Sequence[str] = (), price: float = PRICE, step: int = 20) -> Samples:
+        """Everyone but the silent repeats itself every step."""
+        for _ in range(0, seconds, step):
+            for venue in VENUES:
+                if venue not in silent:
+                    self.quote(venue, price)
+            samples = self.tick(step)
+        return samples
+
+
+def value(samples: Samples, name: str, **labels: str) -> float | None:
+    """The one sample of a metric with these labels; None if there is none."""
+    family = next(family for family in samples.families if family.metric.name == name)
+    found = [
+        number
+        for row, number in zip(family.labels.iter_rows(named=True), family.values.to_list(), strict=True)
+        if all(row[key] == wanted for key, wanted in labels.items())
+    ]
+    assert len(found) <= 1
+    number = found[0] if found else None
+    assert number is None or isinstance(number, float)
+    return number
