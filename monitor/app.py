@@ -35,6 +35,8 @@ from monitor.views import Scope
 
 log = logging.getLogger("monitor")
 
+GAP = 10
+"""Instants without an entry that a replay computes one by one."""
 DRAIN_EVERY_S = 0.1
 """The queue is emptied this often between ticks, so that no long pause falls on the loop."""
 
@@ -255,17 +257,29 @@ class Replay:
         return rule
 
     def entry(self, entry: Frame | Tick) -> Samples | None:
-        """Takes one entry; the samples of the instant that it completes, if it does."""
+        """Takes one entry; the samples of the newest instant that it completes, if it does."""
         if isinstance(entry, Tick):
             return self.tick(entry.now)
-        samples = None
-        if self._step is not None:
-            grid = (entry.received // self._step) * self._step
-            if self.now and grid > self.now:
-                samples = self.tick(grid)
-            self.now = max(self.now, grid)
+        samples = self.advance(entry.received)
         if (item := self._item(entry)) is not None:
             self._queue.put(item)
+        return samples
+
+    def advance(self, until: Millis) -> Samples | None:
+        """Computes the instants of the grid up to a time, where the recording has none of its own.
+
+        Of a gap only the first and the last: nothing is heard between them, it only grows old.
+        """
+        if self._step is None:
+            return None
+        samples, last = None, until // self._step * self._step
+        if self.now == 0:
+            self.now = last
+        if last - self.now > GAP * self._step:
+            self.tick(self.now + self._step)
+            self.now = last - self._step
+        while self.now < last:
+            samples = self.tick(self.now + self._step)
         return samples
 
     def end(self) -> Samples | None:

@@ -120,9 +120,12 @@ async def _start_prometheus(stack: AsyncExitStack, target: str) -> str:
 
 
 @asynccontextmanager
-async def prometheus(program: str, source: Path, target: str) -> AsyncIterator[str]:
+async def prometheus(
+    program: str, source: Path, target: str, interval: str | None = None
+) -> AsyncIterator[str]:
     """A Prometheus with the repository's configuration, its target's address replaced.
 
+    A demo in a hurry may scrape at another interval than the configuration's.
     Yields the address that it listens on, once it is ready. Its data go with it.
 
     Raises:
@@ -130,6 +133,12 @@ async def prometheus(program: str, source: Path, target: str) -> AsyncIterator[s
     """
     settings = yaml.safe_load(source.read_text())
     settings["scrape_configs"][0]["static_configs"][0]["targets"] = [target]
+    if interval is not None:
+        settings["global"] |= {
+            "scrape_interval": interval,
+            "evaluation_interval": interval,
+            "scrape_timeout": interval,
+        }
     settings["rule_files"] = [str(source.parent / name) for name in settings["rule_files"]]
     settings.pop("alerting", None)  # no Alertmanager beside a demo
     with tempfile.TemporaryDirectory(prefix="leverage-monitor-") as folder:

@@ -31,6 +31,7 @@ OPEN_TIMEOUT_S = 15.0
 LARGEST_FRAME = 8 << 20
 """Bytes of a frame, and of what it inflates to; the largest honest one has 120 kB."""
 WATCH_EVERY_S = 1.0
+PING_EVERY_S = 20.0
 RESUBSCRIPTIONS = 3
 """Silences of one channel that are answered on the same socket; the next one closes it."""
 _GZIP = b"\x1f\x8b"
@@ -101,11 +102,13 @@ class Feed:
     async def _session(self) -> float:
         """One session, to its end. Returns the least pause that the venue asked for."""
         least = 0.0
+        # Where a channel is loud its events vouch for the line; where none is, only pongs can.
+        loud = any(not channel.quiet for channel in self.channels)
         try:
-            async with connect(
+            async with _Connect(
                 self.url, open_timeout=OPEN_TIMEOUT_S, close_timeout=2, max_size=LARGEST_FRAME,
-                compression=None, ping_interval=20, ping_timeout=None, max_queue=256,
-                user_agent_header="leverage-monitor", proxy=None,
+                compression=None, ping_interval=PING_EVERY_S, ping_timeout=None if loud else PING_EVERY_S,
+                max_queue=256, user_agent_header="leverage-monitor", proxy=None,
             ) as socket:  # fmt: skip
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._speak(socket))
@@ -132,7 +135,8 @@ class Feed:
         if response is None or response.status_code not in (418, 429):
             self._fail("handshake", str(error))
             return 0.0
-        seconds = retry_after(response.headers.get("Retry-After"), LONGEST_PAUSE_S)
+        told = response.headers.get_all("Retry-After")
+        seconds = retry_after(told[0] if told else None, LONGEST_PAUSE_S)
         self._fail("throttled", f"handshake: HTTP {response.status_code}, wait {seconds:.0f} s")
         return seconds
 
@@ -225,6 +229,14 @@ class Feed:
             heard(Heard(name, received, events))
             self._lives[self._channel_of.get(type(events[0]), "")] = now()
             self._failures = 0
+
+
+class _Connect(connect):
+    """Follows no redirection: a venue has one address, and a wrong `Location` raises anything."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """The refusal itself."""
+        return exc
 
 
 class _Silent(Exception):  # noqa: N818 -- reads as what happened

@@ -18,7 +18,7 @@ from monitor.feed import UNREADABLE, Feed, Sinks, pause
 from monitor.health import Health
 from monitor.recording import Frame, frame
 from monitor.rest import Rest, RestError, Throttled
-from monitor.venue import DOLLARS, Instruments, Poll, Refused, Request, Topic, Venue, batches
+from monitor.venue import DOLLARS, Instruments, Poll, Refused, Request, Topic, Unreadable, Venue, batches
 
 REREAD_AT_MOST_EVERY_S = 60.0
 
@@ -61,11 +61,14 @@ def read_instruments(
     """Our instruments by symbol; one that says the same as before stays the same object.
 
     Raises:
-        Refused, Unreadable: by the venue's parser.
+        Refused, Unreadable: by the venue's parser, or the venue claims to trade no perpetual at all,
+            as some do during maintenance: believed, its open interest would leave the level.
     """
-    found = choice.of(venue.instruments.parse(bodies))
+    found = venue.instruments.parse(bodies)
+    if not any(of.kind == "perpetual" for of in found):
+        raise Unreadable("a list without any perpetual")
     kept = {}
-    for of in found:
+    for of in choice.of(found):
         old = before.get(of.symbol)
         kept[of.symbol] = old if old is not None and old.same(of) else of
     return kept
@@ -107,8 +110,8 @@ class Follower:
     async def _wait(self, seconds: float) -> None:
         """Until it is time to read the list again, or a session was lost (after a minute)."""
         least = min(seconds, REREAD_AT_MOST_EVERY_S)
-        await asyncio.sleep(least)
         self._lost.clear()
+        await asyncio.sleep(least)
         try:
             async with asyncio.timeout(seconds - least):
                 await self._lost.wait()
@@ -167,18 +170,25 @@ class Follower:
     async def _poll(self, poll: Poll) -> None:
         """Asks every `poll.every_s`; a question that fails is asked again at its next turn."""
         loop = asyncio.get_running_loop()
-        alive = loop.time()
         up = self._health.up[self.venue.name, poll.channel.name]
-        while True:
-            began = loop.time()
-            ours = [of for of in self._instruments.values() if of.kind == "perpetual"]
-            for request in poll.requests(ours):
-                if await self._ask(poll, request):
-                    alive = loop.time()
-                    up["poll"] = True
-            if loop.time() - alive > poll.channel.silent_after_s:
-                up["poll"] = False
-            await asyncio.sleep(max(0.0, began + poll.every_s - loop.time()))
+
+        def fall() -> None:
+            up["poll"] = False
+
+        # A timer, because a question may wait for as long as the venue says.
+        silence = loop.call_later(poll.channel.silent_after_s, fall)
+        try:
+            while True:
+                began = loop.time()
+                ours = [of for of in self._instruments.values() if of.kind == "perpetual"]
+                for request in poll.requests(ours):
+                    if await self._ask(poll, request):
+                        up["poll"] = True
+                        silence.cancel()
+                        silence = loop.call_later(poll.channel.silent_after_s, fall)
+                await asyncio.sleep(max(0.0, began + poll.every_s - loop.time()))
+        finally:
+            silence.cancel()
 
     async def _ask(self, poll: Poll, request: Request) -> bool:
         """Whether the answer told something."""

@@ -7,6 +7,7 @@ venue says.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -45,9 +46,9 @@ def retry_after(value: str | None, default: float) -> float:
     except ValueError:
         try:
             seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, LookupError, ArithmeticError):  # the parser of dates raises all
             return default
-    return min(max(seconds, 0.0), 86_400.0) if seconds == seconds else default  # noqa: PLR0124 -- NaN
+    return min(max(seconds, 0.0), 86_400.0) if math.isfinite(seconds) else default
 
 
 class Rest:
@@ -79,7 +80,7 @@ class Rest:
         method, body = ("GET", None) if request.body is None else ("POST", request.body)
         try:
             async with self._session.request(
-                method, venue.rest_url + request.path, data=body,
+                method, venue.rest_url + request.path, data=body, allow_redirects=False,
                 headers={"Content-Type": "application/json"} if body else None,
             ) as answer:  # fmt: skip
                 if answer.status in _THROTTLED:
@@ -120,12 +121,13 @@ class Rest:
 
     async def _spend(self, budget: Budget, weight: float) -> None:
         loop = asyncio.get_running_loop()
-        while (wait := self._paused.get(budget.name, 0.0) - loop.time()) > 0:
-            await asyncio.sleep(wait)
         limiter = self._limiters.get(budget.name)
         if limiter is None:
             limiter = self._limiters[budget.name] = AsyncLimiter(budget.weight, budget.per_s)
         await limiter.acquire(min(weight, budget.weight))
+        # The pause comes last: the venue may have asked for it while we waited for our turn.
+        while (wait := self._paused.get(budget.name, 0.0) - loop.time()) > 0:
+            await asyncio.sleep(wait)
 
     def _pause(self, budget: Budget, seconds: float) -> None:
         until = asyncio.get_running_loop().time() + seconds

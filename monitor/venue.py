@@ -18,9 +18,13 @@ from monitor.events import Event, Instrument, Millis
 # infinities, text and absurd magnitudes never become an event.
 Price = Annotated[float, msgspec.Meta(ge=0, lt=1e12)]
 Amount = Annotated[float, msgspec.Meta(ge=0, lt=1e18)]
+Size = Annotated[float, msgspec.Meta(gt=0, lt=1e18)]
+"""Of a contract."""
 Rate = Annotated[float, msgspec.Meta(ge=-10, le=10)]
-Time: TypeAlias = Millis
-"""Not bounded here: `tables.py` compares every time with the clock."""
+Time = Annotated[Millis, msgspec.Meta(ge=0, lt=2**53)]
+"""Only kept within what columns hold: `tables.py` compares every time with the clock."""
+Hours = Annotated[int, msgspec.Meta(ge=0, le=24 * 366)]
+"""An interval; 0 where the contract has none."""
 
 Instruments: TypeAlias = Mapping[str, Instrument]
 """The instruments of one venue by symbol. A symbol that is absent is not ours: say nothing of it."""
@@ -162,12 +166,20 @@ class ByRule(dict[str, Instrument]):
         super().__init__()
         self._rule = rule
 
-    def get(self, symbol: str, _default: object = None) -> Instrument | None:  # type: ignore[override]
-        """The instrument of a symbol, made at its first mention so that it stays one object."""
-        found = super().get(symbol)
-        if found is None and (found := self._rule(symbol)) is not None:
-            self[symbol] = found
+    def __missing__(self, symbol: str) -> Instrument:
+        """Made at its first mention, so that it stays one object."""
+        found = self._rule(symbol)
+        if found is None:
+            raise KeyError(symbol)
+        self[symbol] = found
         return found
+
+    def get(self, symbol: str, _default: object = None) -> Instrument | None:  # type: ignore[override]
+        """The instrument of a symbol, or None."""
+        try:
+            return self[symbol]
+        except KeyError:
+            return None
 
 
 _MULTIPLE = re.compile(r"(1000000|100000|10000|1000|1M(?=[A-Z]{3}))(?=[A-Z])")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from market import PRICE, Small, instrument, value
+from small_market import PRICE, Small, instrument, value
 
 from monitor.bus import Heard, Listed
 from monitor.events import Index, Liquidation, Mark, VolatilityIndex

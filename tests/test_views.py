@@ -6,7 +6,7 @@ import math
 
 import pytest
 from hypothesis import given, settings, strategies as st
-from market import COINS, PRICE, VENUES, Small, instrument, value
+from small_market import COINS, PRICE, VENUES, Small, instrument, value
 
 from monitor.bus import Listed
 from monitor.events import Funding, Mark, OpenInterest

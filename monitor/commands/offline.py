@@ -83,7 +83,9 @@ async def _feed(machine: Replay, found: Sequence[Path], speed: float, console: C
             first = at if first is None else first
             if speed:
                 due = began + (at - first) / 1000 / speed
-                await asyncio.sleep(max(0.0, due - time.monotonic()))
+                while (wait := due - time.monotonic()) > 0:
+                    machine.advance(at - int(wait * 1000 * speed))
+                    await asyncio.sleep(min(wait, 0.1))
             elif number % 200 == 0:
                 await asyncio.sleep(0)
             machine.entry(entry)

@@ -30,6 +30,7 @@ from monitor.venue import (
     Budget,
     Channel,
     Endpoint,
+    Hours,
     InstrumentList,
     Instruments,
     Poll,
@@ -38,6 +39,7 @@ from monitor.venue import (
     Refused,
     Reply,
     Request,
+    Size,
     Time,
     Topic,
     Unreadable,
@@ -54,19 +56,10 @@ class MarkPrice(msgspec.Struct, gc=False, kw_only=True, tag_field="e", tag="mark
     s: str
     p: Price
     i: Price | None = None
-    r: Rate
+    r: Rate | Literal[""]
+    """Empty on dated contracts."""
     T: Time
     """When `r` is due; zero on contracts without funding."""
-
-
-class DatedMarkPrice(msgspec.Struct, gc=False, tag_field="e", tag="markPriceUpdate"):
-    """The same of a dated contract, whose `r` is an empty text."""
-
-    E: Time
-    s: str
-    p: Price
-    r: Literal[""]
-    i: Price | None = None
 
 
 class Order(msgspec.Struct, gc=False):
@@ -94,19 +87,12 @@ class IndexPrice(msgspec.Struct, gc=False, tag_field="e", tag="indexPriceUpdate"
 
 
 Payload = MarkPrice | ForceOrder | Ticker | IndexPrice
-Dated = DatedMarkPrice | ForceOrder | Ticker | IndexPrice
 
 
 class Combined(msgspec.Struct, gc=False):
     """A frame of `/stream`: the payload says what it is, the stream's name is not needed."""
 
     data: Payload | list[Payload]
-
-
-class CombinedDated(msgspec.Struct, gc=False):
-    """The same of dated contracts."""
-
-    data: Dated | list[Dated]
 
 
 class OpenInterestAnswer(msgspec.Struct, gc=False):
@@ -117,34 +103,32 @@ class OpenInterestAnswer(msgspec.Struct, gc=False):
     time: Time
 
 
-_decode = msgspec.json.Decoder(Combined, strict=False).decode
-_dated = msgspec.json.Decoder(CombinedDated, strict=False)
-_raw = msgspec.json.Decoder(Payload | list[Payload], strict=False)
+_S = b"s"
+"""Third byte of a combined frame: `{"stream"`. A raw one begins with another key, or a bracket."""
+_combined = msgspec.json.Decoder(Combined, strict=False).decode
+_raw = msgspec.json.Decoder(Payload | list[Payload], strict=False).decode
 _open_interest = msgspec.json.Decoder(OpenInterestAnswer, strict=False)
 
 
 def parse(frame: bytes, instruments: Instruments, _received: Millis) -> Sequence[Event | Reply]:
     """A combined or raw stream frame → mark and funding, or a liquidation."""
     try:
-        data = _decode(frame).data
-    except msgspec.MsgspecError:
-        return _uncommon(frame, instruments)
+        data = _combined(frame).data if frame[2:3] == _S else _raw(frame)
+    except msgspec.MsgspecError as error:
+        return _uncommon(frame, error)
     if type(data) is not MarkPrice:
         return _payload(data, instruments)
-    if (instrument := instruments.get(data.s)) is None:
+    try:
+        instrument = instruments[data.s]
+    except KeyError:
         return ()
-    time, due = data.E, data.T
-    if due == 0:
+    time, due, rate = data.E, data.T, data.r
+    if due == 0 or rate == "":
         return (Mark(instrument, time, data.p, data.i),)
-    return (
-        Mark(instrument, time, data.p, data.i),
-        Funding(instrument, time, data.r, None, due),
-    )
+    return Mark(instrument, time, data.p, data.i), Funding(instrument, time, rate, None, due)
 
 
-def _payload(
-    data: Payload | DatedMarkPrice | Sequence[Payload | DatedMarkPrice], instruments: Instruments
-) -> Sequence[Event]:
+def _payload(data: Payload | Sequence[Payload], instruments: Instruments) -> Sequence[Event]:
     """Any payload; `parse` takes the commonest itself, which spares it this call."""
     if type(data) is ForceOrder:
         order = data.o
@@ -152,35 +136,29 @@ def _payload(
             return ()
         position: Position = "long" if order.S == "SELL" else "short"
         return (Liquidation(instrument, order.T, position, order.ap, order.z),)
-    if isinstance(data, list):
-        return [event for one in data for event in _payload(one, instruments)]
-    if isinstance(data, (MarkPrice, DatedMarkPrice)):
-        if (instrument := instruments.get(data.s)) is None:
-            return ()
-        mark = Mark(instrument, data.E, data.p, data.i)
-        if isinstance(data, DatedMarkPrice) or data.T == 0:
-            return (mark,)
-        return (mark, Funding(instrument, data.E, data.r, None, data.T))
-    return ()
+    events: list[Event] = []
+    for one in data if isinstance(data, list) else ():
+        if type(one) is not MarkPrice:
+            events.extend(_payload(one, instruments))
+        elif (instrument := instruments.get(one.s)) is not None:
+            events.append(Mark(instrument, one.E, one.p, one.i))
+            if one.T != 0 and one.r != "":
+                events.append(Funding(instrument, one.E, one.r, None, one.T))
+    return events
 
 
-def _uncommon(frame: bytes, instruments: Instruments) -> Sequence[Event]:
-    """Acknowledgements, refusals, dated contracts and payloads without the stream's name."""
+def _uncommon(frame: bytes, cause: Exception) -> Sequence[Event]:
+    """Acknowledgements and refusals."""
     try:
         said = orjson.loads(frame)
     except orjson.JSONDecodeError as error:
         raise Unreadable(str(error)) from error
     if isinstance(said, dict):
         if "code" in said or "error" in said:
-            raise Refused(str(said.get("msg") or said.get("error")))
+            raise Refused(str(said.get("msg") or said.get("error"))) from cause
         if "result" in said:
             return ()
-    try:
-        if isinstance(said, dict) and "data" in said:
-            return _payload(_dated.decode(frame).data, instruments)
-        return _payload(_raw.decode(frame), instruments)
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise Unreadable(str(error)) from error
+    raise Unreadable(str(cause)) from cause
 
 
 def parse_open_interest(body: bytes, instruments: Instruments, _received: Millis) -> Sequence[Event]:
@@ -243,7 +221,7 @@ class Listing(msgspec.Struct):
     quoteAsset: str
     status: str = ""
     contractStatus: str = ""
-    contractSize: Amount = 1
+    contractSize: Size = 1
 
 
 class ExchangeInfo(msgspec.Struct):
@@ -256,7 +234,7 @@ class FundingInfo(msgspec.Struct):
     """A row of `fundingInfo`, which lists only the symbols whose terms were adjusted."""
 
     symbol: str
-    fundingIntervalHours: int = 8
+    fundingIntervalHours: Hours = 8
 
 
 def instruments_reader(

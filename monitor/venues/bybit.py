@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 import orjson
@@ -31,6 +31,7 @@ from monitor.venue import (
     Budget,
     Channel,
     Endpoint,
+    Hours,
     InstrumentList,
     Instruments,
     Price,
@@ -53,22 +54,10 @@ class Ticker(msgspec.Struct, gc=False):
     markPrice: Price | None = None
     indexPrice: Price | None = None
     openInterest: Amount | None = None
-    fundingRate: Rate | None = None
-    fundingIntervalHour: int | None = None
-    nextFundingTime: Time | None = None
-
-
-class DatedTicker(msgspec.Struct, gc=False):
-    """The same of a dated contract, whose funding is an empty text."""
-
-    symbol: str
-    markPrice: Price | None = None
-    indexPrice: Price | None = None
-    openInterest: Amount | None = None
-
-    def without_funding(self) -> Ticker:
-        """What it tells, as a ticker."""
-        return Ticker(self.symbol, self.markPrice, self.indexPrice, self.openInterest)
+    fundingRate: Rate | Literal[""] | None = None
+    """Empty on dated contracts, like the time below."""
+    fundingIntervalHour: Hours | None = None
+    nextFundingTime: Time | Literal[""] | None = None
 
 
 class Row(msgspec.Struct, gc=False):
@@ -88,16 +77,7 @@ class Frame(msgspec.Struct, gc=False):
     data: Ticker | list[Row]
 
 
-class DatedFrame(msgspec.Struct, gc=False):
-    """A frame of a dated contract's ticker."""
-
-    topic: str
-    ts: Time
-    data: DatedTicker
-
-
 _decode = msgspec.json.Decoder(Frame, strict=False).decode
-_dated = msgspec.json.Decoder(DatedFrame, strict=False)
 
 
 def parse(frame: bytes, instruments: Instruments, _received: Millis) -> Sequence[Event | Reply]:
@@ -105,15 +85,13 @@ def parse(frame: bytes, instruments: Instruments, _received: Millis) -> Sequence
     try:
         said = _decode(frame)
     except msgspec.MsgspecError as error:
-        return _uncommon(frame, instruments, error)
-    data = said.data
+        return _uncommon(frame, error)
+    data, time = said.data, said.ts
     if isinstance(data, list):
         return _liquidations(data, instruments)
-    return _ticker(said.ts, data, instruments)
-
-
-def _ticker(time: Millis, data: Ticker, instruments: Instruments) -> Sequence[Event]:
-    if (instrument := instruments.get(data.symbol)) is None:
+    try:
+        instrument = instruments[data.symbol]
+    except KeyError:
         return ()
     events: list[Event] = []
     if (price := data.markPrice) is not None:
@@ -122,10 +100,10 @@ def _ticker(time: Millis, data: Ticker, instruments: Instruments) -> Sequence[Ev
         events.append(Index(instrument, time, price))
     if (amount := data.openInterest) is not None:
         events.append(OpenInterest(instrument, time, amount))
-    if (rate := data.fundingRate) is not None:
+    if (rate := data.fundingRate) is not None and rate != "":
         hours = data.fundingIntervalHour
         interval = None if hours is None else hours * 3600
-        events.append(Funding(instrument, time, rate, interval, data.nextFundingTime))
+        events.append(Funding(instrument, time, rate, interval, data.nextFundingTime or None))
     return events
 
 
@@ -138,18 +116,12 @@ def _liquidations(rows: list[Row], instruments: Instruments) -> list[Event]:
     return events
 
 
-def _uncommon(frame: bytes, instruments: Instruments, cause: Exception) -> Sequence[Event]:
+def _uncommon(frame: bytes, cause: Exception) -> Sequence[Event]:
     """Acknowledgements and pongs have `op`; refusals have it with `success` false."""
     try:
         said = orjson.loads(frame)
     except orjson.JSONDecodeError as error:
         raise Unreadable(str(error)) from error
-    if isinstance(said, dict) and "topic" in said:
-        try:
-            dated = _dated.decode(frame)
-        except msgspec.MsgspecError:
-            raise Unreadable(str(cause)) from cause
-        return _ticker(dated.ts, dated.data.without_funding(), instruments)
     if not isinstance(said, dict) or "op" not in said:
         raise Unreadable(str(cause)) from cause
     if said.get("success") is False:
@@ -195,7 +167,7 @@ class Listing(msgspec.Struct):
     status: str
     baseCoin: str
     quoteCoin: str
-    fundingInterval: int = 0
+    fundingInterval: Annotated[int, msgspec.Meta(ge=0, le=60 * 24 * 366)] = 0
     isPreListing: bool = False
     symbolType: str = ""
 

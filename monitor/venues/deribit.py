@@ -37,6 +37,7 @@ from monitor.venue import (
     Refused,
     Reply,
     Request,
+    Size,
     Time,
     Topic,
     Unreadable,
@@ -70,7 +71,7 @@ class Trade(msgspec.Struct, gc=False):
     direction: Literal["buy", "sell"]
     price: Price
     amount: Amount
-    trade_id: str = ""
+    trade_id: str
     liquidation: Literal["T", "M", "MT", ""] = ""
 
 
@@ -99,8 +100,9 @@ def parse(frame: bytes, instruments: Instruments, _received: Millis) -> Sequence
         return _trades(data, instruments)
     if not data.instrument_name:
         return _index(data, instruments)
-    instrument = instruments.get(data.instrument_name)
-    if instrument is None:
+    try:
+        instrument = instruments[data.instrument_name]
+    except KeyError:
         return ()
     time = data.timestamp
     events: list[Event] = []
@@ -207,7 +209,7 @@ class Listing(msgspec.Struct):
     quote_currency: str
     settlement_period: str
     is_active: bool
-    contract_size: float
+    contract_size: Size
 
 
 class Answer(msgspec.Struct):
@@ -228,6 +230,7 @@ def _instruments(bodies: Sequence[bytes]) -> Sequence[Instrument]:
                 row.instrument_name,
                 row.base_currency,
                 row.quote_currency,
+                row.contract_size,
                 inverse=row.instrument_type == "reversed",
                 perpetual=row.settlement_period == "perpetual",
             )
@@ -244,11 +247,12 @@ def _volatility(name: str) -> Instrument:
     )  # fmt: skip
 
 
-def _make(symbol: str, base: str, quote: str, *, inverse: bool, perpetual: bool) -> Instrument:
+def _make(symbol: str, base: str, quote: str, size: float, *, inverse: bool, perpetual: bool) -> Instrument:
     asset, multiplier = asset_of(base)
     return Instrument(
         venue="deribit", symbol=symbol, asset=asset, multiplier=multiplier, quote=quote,
         kind="perpetual" if perpetual else "future", margin="inverse" if inverse else "linear",
+        contract_size=size,
         oi_unit="usd" if inverse else "coins", liquidation_unit="usd" if inverse else "coins",
         oi_sides=1, oi_sides_reason="one side: market convention, not stated by the venue",
         funding_interval_s=_EIGHT_HOURS if perpetual else None,
@@ -260,8 +264,9 @@ _SYMBOL = re.compile(r"([A-Z0-9]+)(?:_([A-Z]+))?-(PERPETUAL|\d{1,2}[A-Z]{3}\d\d)
 
 def _rule(symbol: str) -> Instrument | None:
     if found := _SYMBOL.fullmatch(symbol):
+        size = float("nan") if found[2] else 10.0 if found[1] == "BTC" else 1.0
         return _make(
-            symbol, found[1], found[2] or "USD", inverse=not found[2],
+            symbol, found[1], found[2] or "USD", size, inverse=not found[2],
             perpetual=found[3] == "PERPETUAL",
         )  # fmt: skip
     if symbol.endswith("_usd"):

@@ -64,8 +64,9 @@ def parse(frame: bytes, instruments: Instruments, received: Millis) -> Sequence[
         data = _decode(frame).data
     except msgspec.MsgspecError as error:
         return _uncommon(frame, error)
-    instrument = instruments.get(data.coin)
-    if instrument is None:
+    try:
+        instrument = instruments[data.coin]
+    except KeyError:
         return ()
     ctx = data.ctx
     due = received - received % (_HOUR * 1000) + _HOUR * 1000  # paid at the top of each hour

@@ -22,6 +22,7 @@ from monitor.events import (
     Mark,
     Millis,
     OpenInterest,
+    Position,
 )
 from monitor.venue import (
     Amount,
@@ -35,6 +36,7 @@ from monitor.venue import (
     Refused,
     Reply,
     Request,
+    Size,
     Time,
     Topic,
     Unreadable,
@@ -65,8 +67,9 @@ class Row(msgspec.Struct, gc=False, kw_only=True):
     idxPx: Price | None = None
     oi: Amount | None = None
     nextFundingTime: Time = 0
-    prevFundingTime: Time | None = None
-    settFundingRate: Rate | None = None
+    prevFundingTime: Time | Literal[""] | None = None
+    settFundingRate: Rate | Literal[""] | None = None
+    """Empty before a contract's first payment."""
     ts: Time = 0
 
 
@@ -82,16 +85,16 @@ _PONG = b"pong"
 
 def parse(frame: bytes, instruments: Instruments, received: Millis) -> Sequence[Event | Reply]:
     """A push → events of its channel."""
-    if frame == _PONG:
-        return ()
     try:
         said = _decode(frame)
     except msgspec.MsgspecError as error:
-        return _uncommon(frame, error)
+        return () if frame == _PONG else _uncommon(frame, error)
     rows = said.data
     if len(rows) == 1:  # the common case, in few steps
         row = rows[0]
-        if (instrument := instruments.get(row.instId)) is None:
+        try:
+            instrument = instruments[row.instId]
+        except KeyError:
             return ()
         if (price := row.markPx) is not None:
             return (Mark(instrument, row.ts, price),)
@@ -110,7 +113,12 @@ def _row(row: Row, instrument: Instrument | None, received: Millis) -> Sequence[
         return (Index(instrument, row.ts, price),)
     if (rate := row.fundingRate) is not None:
         return _funding(instrument, row, rate, received)
-    return [_liquidation(instrument, detail) for detail in row.details or ()]
+    events: list[Event] = []
+    for one in row.details or ():
+        long = one.posSide == "long" or (one.posSide != "short" and one.side == "sell")
+        position: Position = "long" if long else "short"
+        events.append(Liquidation(instrument, one.ts, position, one.bkPx, one.sz))
+    return events
 
 
 def _funding(instrument: Instrument, row: Row, rate: float, received: Millis) -> Sequence[Funding]:
@@ -121,15 +129,9 @@ def _funding(instrument: Instrument, row: Row, rate: float, received: Millis) ->
     time = row.ts or received  # until 2022 the message had no time
     running = Funding(instrument, time, rate, interval, due or None)
     paid, before = row.settFundingRate, row.prevFundingTime
-    if paid is None or before is None or before >= due:
+    if not isinstance(paid, float) or not isinstance(before, int) or before >= due:
         return (running,)
     return (Funding(instrument, time, paid, (due - before) // 1000, None, "settled"), running)
-
-
-def _liquidation(instrument: Instrument, detail: Detail) -> Liquidation:
-    long = detail.posSide == "long" or (detail.posSide == "net" and detail.side == "sell")
-    position: Literal["long", "short"] = "long" if long else "short"
-    return Liquidation(instrument, detail.ts, position, detail.bkPx, detail.sz)
 
 
 def _uncommon(frame: bytes, cause: Exception) -> Sequence[Event]:
@@ -138,8 +140,8 @@ def _uncommon(frame: bytes, cause: Exception) -> Sequence[Event]:
     except orjson.JSONDecodeError as error:
         raise Unreadable(str(error)) from error
     match said:
-        case {"event": "error", "msg": message}:
-            raise Refused(str(message)) from cause
+        case {"event": "error"}:
+            raise Refused(str(said.get("msg") or said)) from cause
         case {"event": _}:
             return ()  # acknowledgements, connection counts, notices of an upgrade
     raise Unreadable(str(cause)) from cause
@@ -211,8 +213,15 @@ def _instruments(bodies: Sequence[bytes]) -> Sequence[Instrument]:
         for row in said.data:
             # Category 1 is crypto; stocks and commodities are traded under names of their own.
             if row.state == "live" and row.ctType and row.instCategory == "1":
-                found.extend(_make(row.instId, float(row.ctVal) * float(row.ctMult)))
+                found.extend(_make(row.instId, _size(row.ctVal) * _size(row.ctMult)))
     return found
+
+
+def _size(text: str) -> float:
+    try:
+        return msgspec.convert(text, Size, strict=False)
+    except msgspec.ValidationError as error:
+        raise Unreadable(f"contract size {text!r}: {error}") from error
 
 
 def _make(symbol: str, size: float) -> Sequence[Instrument]:

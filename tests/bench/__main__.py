@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -30,6 +31,7 @@ def main() -> int:
     wanted = given.only.split(",")
     if unknown := sorted(set(wanted) - set(SECTIONS)):
         parser.error(f"unknown section {unknown[0]!r}; there are {', '.join(SECTIONS)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that children are ended
     began = time.monotonic()
     rows: list[Row] = []
     for name in SECTIONS:

@@ -22,9 +22,16 @@ PEER = "cryptofeed==2.4.1"
 def section(*, with_cryptofeed: bool) -> list[Row]:
     found, sources = groups()
     ratios = {(group.venue, group.kind): _measured(group) for group in found}
-    rows = [Row(f"{venue} {kind}", value) for (venue, kind), value in ratios.items()]
-    rows.append(Row("all, geometric mean", geometric_mean(ratios.values()), 1.0))
-    notes = [f"{sum(len(group.frames) for group in found)} frames, {sources}."]
+    rows = [
+        Row(f"{group.venue} {group.kind}, {len(group.frames)} frames", ratios[group.venue, group.kind])
+        for group in found
+    ]
+    ours = [ratios[group.venue, group.kind] for group in found if group.subscribed]
+    others = [ratios[group.venue, group.kind] for group in found if not group.subscribed]
+    rows.append(Row(f"what is subscribed, {len(ours)} kinds: geometric mean", geometric_mean(ours), 1.0))
+    if others:
+        rows.append(Row(f"dated and options, {len(others)} kinds: geometric mean", geometric_mean(others)))
+    notes = [f"Frames: {sources}."]
     if with_cryptofeed:
         rows += _beside(found, notes)
     show("decode: parse and map, in units of orjson.loads", rows, notes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -32,29 +31,36 @@ class Group(NamedTuple):
 
     venue: str
     kind: str
+    """Of the first event, and of what it is where the monitor does not subscribe that."""
     frames: list[bytes]
     instruments: dict[str, Instrument]
+    subscribed: bool
+    """Dated contracts and options are read, for recordings have them, and never subscribed."""
 
 
 def groups() -> tuple[list[Group], str]:
     """All there are, and where they come from."""
-    found: defaultdict[tuple[str, str], dict[bytes, None]] = defaultdict(dict)
-    sources = []
-    for name, read_them in (("recordings", _recorded), ("captures", _captured), ("simulated", _simulated)):
-        if name == "simulated" and found:
+    found: dict[tuple[str, str], Group] = {}
+    sources: dict[str, int] = {}
+    seen: set[bytes] = set()
+    rules = {name: ByRule(venue.rule) for name, venue in VENUES.items()}
+    for source, read_them in (("recordings", _recorded), ("captures", _captured), ("simulated", _simulated)):
+        if source == "simulated" and found:
             break
-        before = len(found)
-        for venue, kind, frame in read_them():
-            found[venue, kind][frame] = None
-        if len(found) > before:
-            sources.append(name)
-    kept = []
-    for (venue, kind), frames in sorted(found.items()):
-        of = ByRule(VENUES[venue].rule)
-        telling = [frame for frame in frames if _events(venue, frame, of)]
-        if telling:
-            kept.append(Group(venue, kind, telling, dict(of)))
-    return kept, " and ".join(sources)
+        for venue, frame in read_them():
+            events = [] if frame in seen else _events(venue, frame, rules[venue])
+            if not events:
+                continue
+            seen.add(frame)
+            of = events[0].instrument.kind
+            subscribed = of not in {"future", "option"}
+            kind = kind_of(type(events[0])) + ("" if subscribed else f" of {of}")
+            group = found.setdefault((venue, kind), Group(venue, kind, [], {}, subscribed))
+            group.frames.append(frame)
+            group.instruments.update({one.instrument.symbol: one.instrument for one in events})
+            sources[source] = sources.get(source, 0) + 1
+    kept = [found[key] for key in sorted(found)]
+    return kept, ", ".join(f"{count} of {source}" for source, count in sources.items())
 
 
 def _events(venue: str, frame: bytes, of: ByRule) -> list[Event]:
@@ -65,46 +71,33 @@ def _events(venue: str, frame: bytes, of: ByRule) -> list[Event]:
     return [event for event in said if not isinstance(event, Reply)]
 
 
-def _kind(venue: str, frame: bytes) -> str:
-    events = _events(venue, frame, ByRule(VENUES[venue].rule))
-    return "+".join(dict.fromkeys(kind_of(type(event)) for event in events))
-
-
-def _recorded() -> Iterator[tuple[str, str, bytes]]:
+def _recorded() -> Iterator[tuple[str, bytes]]:
     """Lines `{"text": …, "events": …}`; the file's name begins with the venue's."""
     for path in sorted(RECORDINGS.glob("*.jsonl")):
         venue = next((name for name in VENUES if path.name.startswith(name)), None)
         if venue is None:
             continue
         for line in path.read_bytes().splitlines():
-            frame = _text(orjson.loads(line)["text"])
-            if kind := _kind(venue, frame):
-                yield venue, kind, frame
+            yield venue, orjson.loads(line)["text"].encode()
 
 
-def _captured() -> Iterator[tuple[str, str, bytes]]:
+def _captured() -> Iterator[tuple[str, bytes]]:
     """Messages of other projects' tests, as the venues send them now."""
     for path in sorted(CAPTURES.glob("*.ndjson")):
         if path.stem in VENUES:
             for line in path.read_bytes().splitlines():
                 case = orjson.loads(line)
                 if case["transport"] == "ws" and not case.get("legacy"):
-                    yield path.stem, case["kind"], _text(case["text"])
+                    yield path.stem, case["text"].encode()
 
 
-def _text(text: str) -> bytes:
-    return text.encode()
-
-
-def _simulated() -> Iterator[tuple[str, str, bytes]]:
+def _simulated() -> Iterator[tuple[str, bytes]]:
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(_record(Path(folder)))
         for file in files([Path(folder)]):
             for entry in read(file):
                 if isinstance(entry, Frame) and entry.source == "ws":
-                    frame = bodies(entry)[0]
-                    if kind := _kind(entry.venue, frame):
-                        yield entry.venue, kind, frame
+                    yield entry.venue, bodies(entry)[0]
 
 
 async def _record(folder: Path, seconds: float = 6.0) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import select
 import subprocess
 import sys
 import urllib.request
@@ -21,6 +22,8 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+PATIENCE_S = 90.0
+"""A child that is silent for so long has failed."""
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
 console = Console(highlight=False)
@@ -109,9 +112,11 @@ def child(script: str, *arguments: str, python: str = sys.executable) -> subproc
 
 
 def answer(process: subprocess.Popen[bytes]) -> Any:
-    """The next line that a child says."""
-    if process.stdout is None or not (line := process.stdout.readline()):
-        raise RuntimeError(f"{Path(str(process.args[1])).name} ended: status {process.wait()}")  # type: ignore[index]
+    """The next line that a child says; each is one write."""
+    stdout = process.stdout
+    heard = stdout is not None and select.select([stdout], [], [], PATIENCE_S)[0]
+    if stdout is None or not heard or not (line := stdout.readline()):
+        raise RuntimeError(f"a child of the benchmark says nothing, status {process.poll()}")
     return json.loads(line)
 
 

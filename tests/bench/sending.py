@@ -8,6 +8,7 @@ import hashlib
 import re
 import sys
 import time
+from typing import cast
 
 import uvloop
 from measure import tell
@@ -27,8 +28,7 @@ class Handshake(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by name
 
     def data_received(self, data: bytes) -> None:
         if self._open:
@@ -54,8 +54,9 @@ async def main(rate: float, seconds: float) -> None:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Handshake(opened), "127.0.0.1", 0)
     tell({"port": server.sockets[0].getsockname()[1]})
-    while len(opened) < len(SOCKETS):
-        await asyncio.sleep(0.05)
+    async with asyncio.timeout(30):
+        while len(opened) < len(SOCKETS):
+            await asyncio.sleep(0.05)
     tell({"connected": len(opened)})
     await loop.run_in_executor(None, sys.stdin.buffer.readline)
     tell(await send([opened[n] for n in range(len(SOCKETS))], rate, seconds))

@@ -34,9 +34,9 @@ def section() -> list[Row]:
     count = len(SOCKETS) * PER_SOCKET
     notes = [
         f"{len(SOCKETS)} sockets, {count} instruments, {EVENTS:.2f} events a frame, {SECONDS:.0f} s each,",
-        f"a tick each second and a scrape every {SCRAPE_EVERY_S:.0f} s included; "
+        f"a tick each second and a scrape every {SCRAPE_EVERY_S:.0f} s included;",
         f"at most {burst['waiting'] / 1e6:.1f} MB waited in the burst's sender.",
-    ]  # fmt: skip
+    ]
     show("stream", rows, notes)
     return rows
 

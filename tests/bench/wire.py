@@ -66,13 +66,7 @@ SHAPES = {
         3,
     ),
 }
-SOCKETS = ["binance_usdm", "bybit", "okx"] * 3 + [
-    "binance_usdm",
-    "bybit",
-    "deribit",
-    "hyperliquid",
-    "hyperliquid",
-]
+SOCKETS = [*["binance_usdm", "bybit", "okx", "hyperliquid"] * 3, "deribit", "bybit"]
 EVENTS = sum(SHAPES[venue].events for venue in SOCKETS) / len(SOCKETS)
 """Events in a frame, on average."""
 
