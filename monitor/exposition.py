@@ -7,7 +7,7 @@ still writes the monitor's own metrics and whose parser checks this text in the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import orjson
 
@@ -56,20 +56,13 @@ class Writer:
 
 
 def _prefixes(family: Family) -> list[bytes]:
-    metric = family.metric
-    constant = [f'{name}="{escape(value)}"' for name, value in metric.fixed]
+    metric, labels = family.metric, family.labels
+    fixed = [f'{name}="{escape(value)}"' for name, value in metric.fixed]
+    names = labels.columns
     return [
-        "\n{}{{{}}} ".format(
-            metric.name,
-            ",".join(
-                [
-                    *(
-                        f'{name}="{escape(value)}"'
-                        for name, value in zip(family.labels.columns, row, strict=True)
-                    ),
-                    *constant,
-                ]
-            ),
-        ).encode()
-        for row in family.labels.rows()
+        f"\n{metric.name}{{{','.join([*_pairs(names, row), *fixed])}}} ".encode() for row in labels.rows()
     ]
+
+
+def _pairs(names: Sequence[str], row: Sequence[str]) -> Iterator[str]:
+    return (f'{name}="{escape(value)}"' for name, value in zip(names, row, strict=True))

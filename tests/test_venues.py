@@ -13,7 +13,7 @@ import orjson
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from monitor.events import Event, Funding, Instrument, Liquidation, Position, as_json
+from monitor.events import Event, Funding, Instrument, Liquidation, Mark, Position, as_json
 from monitor.feed import UNREADABLE
 from monitor.venue import ByRule, Refused, Reply, Request, Topic, Unreadable, Venue, asset_of, batches
 from monitor.venues import VENUES
@@ -201,7 +201,7 @@ def places(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 @given(lines, st.data())
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 def test_truncated_and_flipped_frames_never_say_nonsense(
     case: tuple[Venue, Line], data: st.DataObject
 ) -> None:
@@ -215,7 +215,7 @@ def test_truncated_and_flipped_frames_never_say_nonsense(
 
 
 @given(lines, st.data())
-@settings(max_examples=600)
+@settings(max_examples=600, deadline=None)
 def test_wrong_values_never_become_events(case: tuple[Venue, Line], data: st.DataObject) -> None:
     venue, line = case
     try:
@@ -234,6 +234,7 @@ def test_wrong_values_never_become_events(case: tuple[Venue, Line], data: st.Dat
 
 
 @given(st.sampled_from(list(VENUES.values())), st.binary(max_size=60))
+@settings(deadline=None)
 def test_noise_is_unreadable(venue: Venue, frame: bytes) -> None:
     holds(venue, frame)
     holds(venue, b'{"data":' + frame)
@@ -532,7 +533,7 @@ def test_an_okx_contract_without_a_size_is_not_guessed(size: str) -> None:
 
 
 @given(st.sampled_from(list(VENUES)), st.data())
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 def test_wrong_values_in_a_list_never_become_instruments(name: str, data: st.DataObject) -> None:
     bodies = orjson.loads(orjson.dumps(LISTS[name]))
     container, key = data.draw(st.sampled_from(list(places(bodies))))
@@ -734,3 +735,10 @@ def test_pings_are_the_venues_own_words(name: str, ping: str | None, at_least_ev
     assert venue.ping == ping
     if ping is not None:
         assert venue.ping_every_s <= at_least_every_s
+
+
+def test_a_combined_frame_of_binance_may_be_written_in_another_order() -> None:
+    venue = VENUES["binance_usdm"]
+    frame = b'{ "data": {"e":"markPriceUpdate","E":1,"s":"BTCUSDT","p":"2","r":"0.1","T":5}, "stream": "x"}'
+    events = venue.parse(frame, ByRule(venue.rule), 1)
+    assert [type(event) for event in events] == [Mark, Funding]

@@ -115,7 +115,7 @@ def parse(frame: bytes, instruments: Instruments, _received: Millis) -> Sequence
     try:
         data = _combined(frame).data if frame[2:3] == _S else _raw(frame)
     except msgspec.MsgspecError as error:
-        return _uncommon(frame, error)
+        return _uncommon(frame, instruments, error)
     if type(data) is not MarkPrice:
         return _payload(data, instruments)
     try:
@@ -147,8 +147,8 @@ def _payload(data: Payload | Sequence[Payload], instruments: Instruments) -> Seq
     return events
 
 
-def _uncommon(frame: bytes, cause: Exception) -> Sequence[Event]:
-    """Acknowledgements and refusals."""
+def _uncommon(frame: bytes, instruments: Instruments, cause: Exception) -> Sequence[Event]:
+    """Acknowledgements and refusals, and combined frames that are written otherwise than today."""
     try:
         said = orjson.loads(frame)
     except orjson.JSONDecodeError as error:
@@ -158,6 +158,12 @@ def _uncommon(frame: bytes, cause: Exception) -> Sequence[Event]:
             raise Refused(str(said.get("msg") or said.get("error"))) from cause
         if "result" in said:
             return ()
+        if "data" in said:
+            try:
+                data = _combined(frame).data
+                return _payload(data if isinstance(data, list) else [data], instruments)
+            except msgspec.MsgspecError as error:
+                raise Unreadable(str(error)) from error
     raise Unreadable(str(cause)) from cause
 
 

@@ -28,7 +28,7 @@ def section(*, seconds: int) -> list[Row]:
     finally:
         end(process)
     early, late = _around(seen, 0.2), _around(seen, 0.97)
-    label = "" if seconds >= 600 else ", SHORT: says little, --long measures the target"
+    label = "" if seconds >= 600 else " (short; --long is what counts)"
     rows = [
         Row("RSS at the end / after 20 %", late / early, 1.10),
         Row("RSS after 20 %", early, unit="MB"),
