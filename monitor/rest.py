@@ -22,7 +22,6 @@ TIMEOUT_S = 10.0
 LARGEST = 64 << 20
 """Bytes of an answer; the largest list of instruments has 3 MB."""
 PAGES = 50
-_THROTTLED = (418, 429)
 
 
 class RestError(Exception):
@@ -83,8 +82,8 @@ class Rest:
                 method, venue.rest_url + request.path, data=body, allow_redirects=False,
                 headers={"Content-Type": "application/json"} if body else None,
             ) as answer:  # fmt: skip
-                if answer.status in _THROTTLED:
-                    seconds = retry_after(answer.headers.get("Retry-After"), 60.0)
+                if answer.status in budget.refusals:
+                    seconds = retry_after(answer.headers.get("Retry-After"), budget.patience_s)
                     self._pause(budget, seconds)
                     raise Throttled(answer.status, seconds)
                 if answer.status != 200:  # noqa: PLR2004 -- OK

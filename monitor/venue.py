@@ -94,6 +94,10 @@ class Budget(msgspec.Struct, frozen=True):
     weight: float
     """Weight that we allow ourselves in `per_s`: below the documented limit, others share the address."""
     per_s: float = 60.0
+    refusals: tuple[int, ...] = (418, 429)
+    """Statuses by which the venue asks for patience."""
+    patience_s: float = 60.0
+    """For how long, where it does not say."""
 
 
 class Poll(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
 Everything is a pure function of (what is known, what was accepted before, the time). Three rules
 keep one venue from moving an aggregate by itself:
 
-* A reading that contradicts the market or its own past is not accepted (`_readings`):
+* A reading that contradicts the market or its own past is not accepted (`readings.py`):
   the instrument then counts as silent, and is counted in `Views.implausible`.
 * A silent instrument keeps its last accepted contracts in the level for an hour, valued at the
   market's price, while the coverage ratio says how much of the level is fresh. After that, or below
@@ -13,42 +13,31 @@ keep one venue from moving an aggregate by itself:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import msgspec
 import polars as pl
 
 from monitor.events import Instrument, Millis
-from monitor.ladder import HOUR, MINUTE, SECOND, Ladder
+from monitor.ladder import HOUR, MINUTE, Ladder
+from monitor.readings import (
+    ASSET,
+    NATIVE,
+    OPEN_INTEREST_MOST_USD,
+    PRICE_DISTANCE,
+    implausible,
+    near,
+    readings,
+)
 from monitor.tables import Taken
 
-MARK_LIFE: Millis = MINUTE
-INDEX_LIFE: Millis = 90 * SECOND
-FUNDING_LIFE: Millis = 10 * MINUTE
-OPEN_INTEREST_LIFE: Millis = 5 * MINUTE
 VOLATILITY_LIFE: Millis = 10 * MINUTE
-REFERENCE_LIFE: Millis = 10 * MINUTE
-"""How long a price that nobody confirms is still held against one that is far from it."""
 CARRY_LIFE: Millis = HOUR
 """How long a silent instrument stays in a level."""
 EXPIRED_SHARE = 0.02
 """Share of the last known open interest that may be silent for longer than that."""
 
-PRICE_DISTANCE = 0.25
-"""Log distance of a mark from the median of its asset's marks that is still believed."""
-OPEN_INTEREST_FACTOR = 4.0
-"""Between two accepted readings of one instrument, open interest may change by this factor."""
-OPEN_INTEREST_SMALL_USD = 5e6
-"""Below this an instrument may do what it likes: it moves nothing."""
-OPEN_INTEREST_MOST_USD = 1e11
-"""No instrument has held a sixth of it (2025 peak of all venues and assets: 2.3e11)."""
-OPEN_INTEREST_OTHERS = 5.0
-"""First reading: at most this multiple of the rest of the asset, where three other venues are known."""
-FUNDING_MOST = 0.1
-"""Rates beyond 10 % for 8 hours are no funding: venues cap at 2 to 4 %."""
 YEAR_S = 365 * 86_400.0
-EIGHT_HOURS_S = 28_800.0
 
 
 class Scope(msgspec.Struct, frozen=True):
@@ -143,7 +132,7 @@ def look(
     """The views at `taken.now`, and the memory for the next tick. Pushes this tick on the ladder."""
     now = taken.now
     before = _padded(memory.columns, of.height)
-    rows = _readings(pl.concat([of, taken.state, before], how="horizontal"), now, scope.speed)
+    rows = readings(pl.concat([of, taken.state, before], how="horizontal"), now, scope.speed)
     rows = _flows(_returns(rows, now, memory.now), taken.liquidations)
     ladder.push(now, rows.select(_STEP))
     views = Views(
@@ -152,7 +141,7 @@ def look(
         flow=_flow(rows),
         asset=_assets(rows, taken, scope),
         asset_window=_asset_windows(rows, now, ladder, scope, windows),
-        implausible=_implausible(rows),
+        implausible=implausible(rows),
     )
     left = rows.select(
         pl.col("price").alias("last_price"), pl.col("face").alias("last_face"), *list(MEMORY)[2:]
@@ -164,111 +153,6 @@ def _padded(frame: pl.DataFrame, height: int) -> pl.DataFrame:
     """The frame with rows of null for slots that are younger than it."""
     missing = height - frame.height
     return frame if missing == 0 else pl.concat([frame, frame.clear(missing)])
-
-
-def _fresh(time: str, life: Millis, now: Millis, speed: float) -> pl.Expr:
-    return pl.lit(now) - pl.col(time) <= int(life * speed)
-
-
-def _near(value: pl.Expr, of: pl.Expr, distance: float) -> pl.Expr:
-    """Whether two positive numbers are within a log distance; null if one is missing."""
-    return (value / of).log().abs() <= distance
-
-
-_asset = "asset_id"
-_native = pl.col("contracts") * pl.col("face")
-"""Dollars if inverse, quoted units if linear: what does not move with the price."""
-_face_coins = _native * pl.col("multiplier")
-_usd = pl.when("inverse").then(_native).otherwise(_face_coins * pl.col("valuation"))
-_coins = pl.when("inverse").then(_native / pl.col("valuation")).otherwise(_face_coins)
-
-
-def _readings(rows: pl.DataFrame, now: Millis, speed: float) -> pl.DataFrame:
-    """Which marks, open interests and funding rates are believed, in dollars and coins."""
-    live = pl.col("perpetual")
-    said = pl.when(live & _fresh("mark_time", MARK_LIFE, now, speed) & (pl.col("mark") > 0)).then(
-        pl.col("mark") / pl.col("multiplier")
-    )
-    recent = _fresh("reference_time", REFERENCE_LIFE, now, speed)
-    rows = rows.with_columns(
-        said=said,
-        reference=pl.when(recent).then("reference").max().over(_asset),
-        reference_time=pl.col("reference_time").max().over(_asset),
-    )
-    # The reference is the median of the believed marks. A mark is believed near the last reference;
-    # where fewer than half are, the market moved if three venues say so: their median decides. Two
-    # or one may be wrong together, and wait until the reference has grown old.
-    near = _near(pl.col("said"), pl.col("reference"), PRICE_DISTANCE)
-    venues = pl.col("venue").filter(pl.col("said").is_not_null()).n_unique().over(_asset)
-    agree = (near.sum() / pl.col("said").count()).over(_asset)
-    base = (
-        pl.when((agree < 0.5) & (venues >= 3) | pl.col("reference").is_null())  # noqa: PLR2004 -- half
-        .then(pl.col("said").median().over(_asset))
-        .otherwise("reference")
-    )
-    rows = rows.with_columns(
-        price=pl.when(_near(pl.col("said"), base, PRICE_DISTANCE)).then("said")
-    ).with_columns(
-        reference=pl.coalesce(pl.col("price").median().over(_asset), "reference"),
-        reference_time=pl.when((pl.col("price").count() > 0).over(_asset))
-        .then(now)
-        .otherwise("reference_time"),
-    )
-    rows = rows.with_columns(
-        valuation=pl.coalesce("price", "reference"),
-        mark_refused=pl.col("said").is_not_null() & pl.col("price").is_null(),
-        # A contract that was resized holds the same open interest in another number of contracts.
-        contracts=pl.col("contracts") * pl.col("last_face") / pl.col("face"),
-        reading=pl.when(live & _fresh("amount_time", OPEN_INTEREST_LIFE, now, speed)).then(
-            pl.col("amount") / pl.col("sides")
-        ),
-    )
-    rows = rows.with_columns(before="contracts", before_usd=_usd, contracts=pl.col("reading")).with_columns(
-        reading_usd=_usd
-    )
-    believed = _believed()
-    rows = rows.with_columns(
-        fresh=(believed & ~pl.col("mark_refused")).fill_null(value=False),
-    ).with_columns(
-        open_interest_refused=pl.col("reading_usd").is_not_null() & ~pl.col("fresh"),
-        contracts=pl.when("fresh").then("reading").otherwise("before"),
-        contracts_time=pl.when("fresh").then("amount_time").otherwise("contracts_time"),
-    )
-    rate = pl.when(live & _fresh("rate_time", FUNDING_LIFE, now, speed)).then("rate")
-    rate_8h = pl.col("rate") * (EIGHT_HOURS_S / pl.col("interval_s"))
-    index = pl.when(live & _fresh("index_time", INDEX_LIFE, now, speed) & (pl.col("index") > 0)).then(
-        pl.col("index") / pl.col("multiplier")
-    )
-    return rows.with_columns(
-        known_usd=pl.when(live).then(_usd),
-        known_coins=pl.when(live).then(_coins),
-        # Unknown intervals are taken at their shortest here: a rate must be believable on any.
-        rate=pl.when((rate_8h.abs() <= FUNDING_MOST) | (rate.abs() <= FUNDING_MOST / 8)).then(rate),
-        index_price=pl.when(_near(index, pl.col("reference"), PRICE_DISTANCE)).then(index),
-    ).with_columns(
-        usd=pl.when(pl.col("fresh") & (pl.col("inverse") | pl.col("price").is_not_null())).then(
-            "known_usd"
-        ),
-        coins=pl.when(
-            pl.col("fresh") & (~pl.col("inverse") | pl.col("price").is_not_null())
-        ).then("known_coins"),
-        rate_8h=pl.col("rate") * (EIGHT_HOURS_S / pl.col("interval_s")),
-        premium=pl.col("price") / pl.col("index_price") - 1,
-    )  # fmt: skip
-
-
-def _believed() -> pl.Expr:
-    """Whether a reading of open interest agrees with the last accepted one, or with the rest."""
-    usd = pl.col("reading_usd")
-    near = _near(pl.col("reading"), pl.col("before"), math.log(OPEN_INTEREST_FACTOR))
-    known = pl.coalesce("before_usd", "reading_usd")
-    others = known.sum().over(_asset) - known.sum().over(_asset, "venue")
-    venues = pl.col("venue").filter(known.is_not_null()).n_unique().over(_asset)
-    first = pl.col("before").is_null() & (
-        (venues <= 3) | (usd <= OPEN_INTEREST_OTHERS * others)  # noqa: PLR2004 -- itself and two more
-    )
-    small = (usd < OPEN_INTEREST_SMALL_USD) & (pl.col("before_usd").fill_null(0) < OPEN_INTEREST_SMALL_USD)
-    return (usd <= OPEN_INTEREST_MOST_USD) & (near.fill_null(value=False) | first | small)
 
 
 def _returns(rows: pl.DataFrame, now: Millis, last: Millis | None) -> pl.DataFrame:
@@ -299,7 +183,7 @@ def _flows(rows: pl.DataFrame, liquidations: pl.DataFrame) -> pl.DataFrame:
         how="horizontal",
     )  # fmt: skip
     own = pl.col("price") / pl.col("multiplier")
-    price = pl.when(_near(own, pl.col("reference"), PRICE_DISTANCE)).then(own).otherwise("valuation")
+    price = pl.when(near(own, pl.col("reference"), PRICE_DISTANCE)).then(own).otherwise("valuation")
     face = pl.col("amount") * pl.col("liquidation_face")
     usd = pl.when("inverse").then(face).otherwise(face * pl.col("multiplier") * price)
     sums = (
@@ -328,7 +212,7 @@ def _flows(rows: pl.DataFrame, liquidations: pl.DataFrame) -> pl.DataFrame:
 
 
 _STEP = [
-    pl.when(pl.col("fresh") & pl.col("scope")).then(_native).alias("native_then"),
+    pl.when(pl.col("fresh") & pl.col("scope")).then(NATIVE).alias("native_then"),
     pl.when(pl.col("scope")).then("known_usd").alias("known_then"),
     *(pl.col(name).alias(f"{name}_then") for name in _SUMS),
 ]
@@ -357,7 +241,7 @@ def _assets(rows: pl.DataFrame, taken: Taken, scope: Scope) -> pl.DataFrame:
     weighted = mine & pl.col("fresh") & pl.col("rate_8h").is_not_null()
     frame = (
         rows.filter("perpetual")
-        .group_by(_asset, maintain_order=True)
+        .group_by(ASSET, maintain_order=True)
         .agg(
             pl.col("asset").first(),
             pl.col("price").median().alias("reference"),
@@ -398,8 +282,8 @@ def _asset_windows(
 ) -> pl.DataFrame:
     """Changes between now and the start of each window that the ladder reaches back to."""
     today = rows.select(
-        _asset, "asset", "venue", "expected", "liquidation_feed", "perpetual", "scope", *_SUMS,
-        native=pl.when("fresh").then(_native),
+        ASSET, "asset", "venue", "expected", "liquidation_feed", "perpetual", "scope", *_SUMS,
+        native=pl.when("fresh").then(NATIVE),
     )  # fmt: skip
     stacked = []
     for name, length in windows.items():
@@ -420,7 +304,7 @@ def _asset_windows(
     frame = (
         pl.concat(stacked)
         .filter(pl.col("perpetual") & pl.col("scope"))
-        .group_by("window", _asset, maintain_order=True)
+        .group_by("window", ASSET, maintain_order=True)
         .agg(
             pl.col("asset").first(),
             pl.col("expected").max(),
@@ -451,12 +335,3 @@ _ASSET_WINDOW = {
     "asset": pl.String, "window": pl.String, "growth": pl.Float64,
     "liquidation_intensity": pl.Float64, "realized_volatility": pl.Float64,
 }  # fmt: skip
-
-
-def _implausible(rows: pl.DataFrame) -> dict[tuple[str, str], int]:
-    refused = {"mark": "mark_refused", "open_interest": "open_interest_refused"}
-    return {
-        (venue, kind): count
-        for kind, column in refused.items()
-        for venue, count in rows.filter(column)["venue"].value_counts(sort=True).rows()
-    }

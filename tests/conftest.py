@@ -210,7 +210,8 @@ async def okx(
 
 def mark(price: float | str = 84_000, symbol: str = BTC) -> str:
     """A mark price of OKX."""
-    return f'{{"arg":{{"channel":"mark-price"}},"data":[{{"instId":"{symbol}","markPx":"{price}","ts":"{NOW}"}}]}}'
+    row = f'{{"instId":"{symbol}","markPx":"{price}","ts":"{NOW}"}}'
+    return f'{{"arg":{{"channel":"mark-price"}},"data":[{row}]}}'
 
 
 def open_interest(amount: float | str = 1000, symbol: str = BTC) -> str:

@@ -309,7 +309,7 @@ def test_the_pause_has_full_jitter_and_doubles_to_a_minute(failures: int, drawn:
 @pytest.mark.parametrize("talk", [hang_up, says(ACKNOWLEDGED, "pong", then=hang_up)])
 async def test_a_venue_that_hangs_up_is_not_hammered(talk: Talk) -> None:
     async with peer(talk) as served, okx(served.url) as fed:
-        await asyncio.sleep(2.0)
+        await asyncio.sleep(1.5)
         assert 1 <= len(served.sockets) <= 12
         assert fed.errors("connect") >= 1
         assert not fed.up("mark-price")
@@ -347,10 +347,10 @@ def _status(status: HTTPStatus, *headers: tuple[str, str]) -> Refuse:
 
 @pytest.mark.parametrize("code", [418, 429])
 async def test_a_throttled_handshake_waits_as_told(code: int) -> None:
-    refuse = _status(HTTPStatus(code), ("Retry-After", "1"))
+    refuse = _status(HTTPStatus(code), ("Retry-After", "0.6"))
     async with peer(refuse=refuse) as served, okx(served.url) as fed:
         await until(lambda: len(served.handshakes) >= 2)
-        assert served.handshakes[1] - served.handshakes[0] >= 0.99
+        assert served.handshakes[1] - served.handshakes[0] >= 0.59
         assert fed.errors("throttled") >= 1
         assert fed.errors("handshake") == fed.errors("connect") == 0
 
@@ -404,7 +404,8 @@ HTTP = b"HTTP/1.1 "
     [
         b"", b"\0\xff rubbish\r\n\r\n", HTTP + b"101 X\r\n\r\n", HTTP + b"200 OK\r\nX: " + b"a" * 100_000,
         HTTP + b"500 X\r\nContent-Length: -5\r\n\r\n", HTTP + b"500 X\r\nContent-Length: 99999999999\r\n\r\n",
-        HTTP + b"200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", HTTP + b"200 OK\r\n" + b"X: a\r\n" * 999,
+        HTTP + b"200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        HTTP + b"200 OK\r\n" + b"X: a\r\n" * 999,
     ],
 )  # fmt: skip
 async def test_no_answer_to_a_handshake_ends_the_feed(answer: bytes) -> None:
@@ -452,8 +453,9 @@ async def test_a_silent_channel_heals_on_its_socket() -> None:
         assert fed.errors("silent") == len(served.sockets) == 1
 
 
+@pytest.mark.usefixtures("hasty")
 async def test_silence_after_the_acknowledgement_ends_the_session() -> None:
-    async with peer(says(ACKNOWLEDGED)) as served, okx(served.url, silent_after_s=1.2) as fed:
+    async with peer(says(ACKNOWLEDGED)) as served, okx(served.url, silent_after_s=0.3) as fed:
         await until(lambda: fed.errors("silent") >= 1)
         assert not fed.up("mark-price")
         await until(lambda: len(served.sockets) >= 2)
@@ -497,7 +499,6 @@ async def test_a_quiet_channel_alone_is_up_while_its_peer_answers(monkeypatch: p
         assert len(served.sockets) == 1
         served.sockets[0].transport.pause_reading()  # the line is cut, and nobody says so
         await until(lambda: fed.errors("connect") >= 1)
-        await until(lambda: len(served.sockets) == 2)
 
 
 @pytest.mark.usefixtures("hasty")
@@ -536,8 +537,9 @@ async def test_cancellation_while_connecting_or_waiting_is_clean() -> None:
 
 
 @pytest.mark.usefixtures("hasty")
-async def test_a_full_house_of_faults_ends_in_service() -> None:
+async def test_a_full_house_of_faults_ends_in_service(monkeypatch: pytest.MonkeyPatch) -> None:
     """Accepts and closes, falls silent, sends rubbish, refuses, then talks."""
+    monkeypatch.setattr(feeds, "FIRST_PAUSE_S", 0.05)
     acts: list[Talk] = [hang_up, says("rubbish", then=hang_up), listen, _marks]
 
     async def talk(socket: ServerConnection, served: Peer) -> None:

@@ -237,7 +237,7 @@ async def test_a_list_that_cannot_be_read_changes_nothing(body: bytes) -> None:
     def answers(asked: int) -> bytes:
         return body if 2 <= asked <= 3 else listing(_row(BTC))
 
-    async with followed(answers, every_s=0.2) as world:
+    async with followed(answers, every_s=0.1) as world:
         await until(lambda: world.errors("instruments") >= 1)
         seen = len(world.events)
         await until(lambda: len(world.events) > seen + 3)  # what was listed goes on
@@ -265,12 +265,12 @@ async def test_a_first_list_that_fails_is_asked_for_again(monkeypatch: pytest.Mo
 
 async def test_a_throttled_list_waits_as_told_and_is_counted() -> None:
     def answers(asked: int) -> bytes | web.Response:
-        return web.Response(status=429, headers={"Retry-After": "1.5"}) if asked == 1 else listing(_row(BTC))
+        return web.Response(status=429, headers={"Retry-After": "1.2"}) if asked == 1 else listing(_row(BTC))
 
     async with followed(answers) as world:
         began = asyncio.get_running_loop().time()
         await until(lambda: world.lists)
-        assert asyncio.get_running_loop().time() - began >= 1.3
+        assert asyncio.get_running_loop().time() - began >= 1.1
         assert world.errors("throttled") == 1
         assert world.errors("instruments") == 0
 
@@ -409,7 +409,7 @@ def _polls(venue: Venue) -> Venue:
         (lambda: web.Response(text='{"amount"'), "parse"),
         (lambda: web.Response(text="{}"), "parse"),
         (lambda: web.Response(status=500), "poll"),
-        (lambda: web.Response(status=429, headers={"Retry-After": "3"}), "throttled"),
+        (lambda: web.Response(status=429, headers={"Retry-After": "1.2"}), "throttled"),
     ],
 )
 async def test_a_poll_that_fails_is_counted_and_asked_again(
@@ -426,7 +426,7 @@ async def test_a_poll_that_fails_is_counted_and_asked_again(
         assert any(type(event) is OpenInterest for event in world.events)
         good = False
         await until(lambda: world.errors(stage) >= 1)
-        await until(lambda: not up(), 1.5)
+        await until(lambda: not up(), 1.0)
         good = True
         await until(up, 4)
 

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1] / "monitor"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("events",),
     ("clock", "venue", "bus", "ladder"),
-    ("venues", "metric", "tables"),
+    ("venues", "metric", "tables", "readings"),
     ("metrics", "views", "recording"),
     ("compute", "health", "config"),
     ("exposition", "rest", "page"),
@@ -23,13 +23,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 """From the bottom up. A module imports only from lower rows; a package counts as one."""
 
-PURE = ("events", "venue", "venues", "bus", "ladder", "metric", "metrics", "tables", "views", "compute",
-        "exposition")  # fmt: skip
+PURE = ("events", "venue", "venues", "bus", "ladder", "metric", "metrics", "tables", "readings", "views",
+        "compute", "exposition")  # fmt: skip
 FORBIDDEN = {"asyncio", "websockets", "aiohttp", "time", "datetime", "random", "os", "socket", "logging",
              "prometheus_client", "pathlib", "threading"}  # fmt: skip
 ONLY = {
     "websockets": {"feed", "commands"},
-    "polars": {"tables", "ladder", "views", "metric", "metrics", "compute", "page"},
+    "polars": {"tables", "ladder", "readings", "views", "metric", "metrics", "compute", "page"},
 }
 """Libraries that only these modules may import."""
 

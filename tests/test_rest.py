@@ -207,8 +207,7 @@ def test_no_retry_after_raises(text: str) -> None:
     assert 0 <= retry_after(text, 60) <= 86_400
 
 
-@pytest.mark.parametrize("status", [418, 429])
-@pytest.mark.parametrize("form", ["seconds", "date"])
+@pytest.mark.parametrize(("status", "form"), [(418, "seconds"), (429, "seconds"), (429, "date")])
 async def test_throttling_pauses_the_whole_budget(status: int, form: str) -> None:
     asked: list[tuple[str, float]] = []
 
