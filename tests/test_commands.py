@@ -19,11 +19,9 @@ MONITOR = [sys.executable, "-m", "monitor"]
 BYBIT = '{"topic":"tickers.BTCUSDT","ts":1790757082283,"data":{"symbol":"BTCUSDT","markPrice":"83024.70"}}'
 
 
-def run(
-    *arguments: str, text: str = "", timeout: float = 60, **environment: str
-) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, text: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*MONITOR, *arguments], input=text, capture_output=True, text=True, timeout=timeout, check=False,
+        [*MONITOR, *arguments], input=text, capture_output=True, text=True, timeout=60, check=False,
         env=os.environ | {"COLUMNS": "200", "TERM": "dumb"} | environment,
     )  # fmt: skip
 
