@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
+from rich.padding import Padding
 
 from monitor.health import HEALTH
 from monitor.metric import UNITS
@@ -55,13 +55,11 @@ def reference() -> str:
 
 
 def show(*, markdown: bool) -> None:
-    """Prints it, as a table or as the page."""
+    """Prints it, as text for a terminal or as the page."""
     if markdown:
         print(reference(), end="")  # noqa: T201 -- the command's output
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("name", "type", "unit", "labels", "help"):
-        table.add_column(title, overflow="fold")
+    console = Console(highlight=False)
     for row in rows():
-        table.add_row(row.name, row.kind, row.unit, row.labels, row.help)
-    Console().print(table)
+        console.print(f"[bold]{row.name}[/]  {row.kind}  [dim]{row.labels}[/]", soft_wrap=True)
+        console.print(Padding(row.help, (0, 0, 1, 4)), markup=False)
