@@ -20,8 +20,9 @@ HOUR = 3_600_000
 START_PRICE = {"BTC": 84_000.0, "ETH": 2_670.0, "PEPE": 0.0000098, "HPOS": 0.03}
 """Dollars per coin."""
 
-# Periods (ms) and heights. Prices wander by half a percent on a calm day, far less than planted.
-_PRICE = ((6 * HOUR, 0.002), (HOUR // 2, 0.0012), (300_000, 0.0006), (60_000, 0.0003), (8000, 1e-4))
+# Periods (ms) and heights. Waves of four times the period and twice the height sum to a random walk:
+# prices move by about a third a year at every scale from seconds to half an hour, far less than planted.
+_PRICE = tuple((int(1000 * period), 9e-5 * math.sqrt(period)) for period in (4.0**n / 2 for n in range(1, 7)))
 _PREMIUM = ((HOUR, 0.00008), (60_000, 0.00005), (5000, 0.00002))
 _COINS = ((HOUR // 2, 0.0012), (180_000, 0.0005), (15_000, 0.0001))
 _FUNDING = ((2 * HOUR, 0.00002), (300_000, 0.000004))
