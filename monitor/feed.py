@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import random
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import cast
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.frames import CloseCode
+from websockets.http11 import Response
 
 from monitor.bus import Heard
 from monitor.clock import Clock
@@ -28,6 +30,7 @@ from monitor.venue import Channel, Instruments, Refused, Reply, Topic, Unreadabl
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 60.0
 OPEN_TIMEOUT_S = 15.0
+CLOSE_TIMEOUT_S = 2.0
 LARGEST_FRAME = 8 << 20
 """Bytes of a frame, and of what it inflates to; the largest honest one has 120 kB."""
 WATCH_EVERY_S = 1.0
@@ -106,38 +109,33 @@ class Feed:
         loud = any(not channel.quiet for channel in self.channels)
         try:
             async with _Connect(
-                self.url, open_timeout=OPEN_TIMEOUT_S, close_timeout=2, max_size=LARGEST_FRAME,
+                self.url, open_timeout=OPEN_TIMEOUT_S, close_timeout=CLOSE_TIMEOUT_S, max_size=LARGEST_FRAME,
                 compression=None, ping_interval=PING_EVERY_S, ping_timeout=None if loud else PING_EVERY_S,
                 max_queue=256, user_agent_header="leverage-monitor", proxy=None,
             ) as socket:  # fmt: skip
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._speak(socket))
-                    group.create_task(self._watch(socket))
-                    group.create_task(self._read(socket))
-        except* _Silent as silent:
-            self._fail("silent", str(silent.exceptions[0]))
-        except* Refused as refused:
-            self._fail("refused", str(refused.exceptions[0]))
-        except* ConnectionClosed as closed:
-            error = closed.exceptions[0]
-            sent = getattr(error, "sent", None)
-            stage = "oversize" if sent is not None and sent.code == 1009 else "connect"  # noqa: PLR2004
-            self._fail(stage, str(error))
-        except* InvalidStatus as refusals:
-            least = self._refused_handshake(refusals)
-        except* (InvalidHandshake, OSError, TimeoutError) as error:
-            self._fail("connect", str(error.exceptions[0]) or type(error.exceptions[0]).__name__)
+                self._lives.clear()
+                await _until_one_fails(self._read(socket), self._watch(socket), self._speak(socket))
+        except _Silent as silent:
+            self._fail("silent", str(silent))
+        except Refused as refused:
+            self._fail("refused", str(refused))
+        except ConnectionClosed as closed:
+            oversize = closed.sent is not None and closed.sent.code == CloseCode.MESSAGE_TOO_BIG
+            self._fail("oversize" if oversize else "connect", str(closed))
+        except InvalidStatus as status:
+            least = self._refused_handshake(status.response)
+        except (InvalidHandshake, OSError, TimeoutError) as error:
+            self._fail("connect", str(error) or type(error).__name__)
         return least
 
-    def _refused_handshake(self, group: ExceptionGroup[InvalidStatus]) -> float:
-        error = group.exceptions[0]
-        response = getattr(error, "response", None)
-        if response is None or response.status_code not in (418, 429):
-            self._fail("handshake", str(error))
+    def _refused_handshake(self, response: Response) -> float:
+        status = response.status_code
+        if status not in (418, 429):
+            self._fail("handshake", f"handshake: HTTP {status}")
             return 0.0
         told = response.headers.get_all("Retry-After")
         seconds = retry_after(told[0] if told else None, LONGEST_PAUSE_S)
-        self._fail("throttled", f"handshake: HTTP {response.status_code}, wait {seconds:.0f} s")
+        self._fail("throttled", f"handshake: HTTP {status}, wait {seconds:.0f} s")
         return seconds
 
     def _fail(self, stage: str, text: str) -> None:
@@ -162,7 +160,6 @@ class Feed:
         began = now()
         silences = dict.fromkeys((channel.name for channel in self.channels), 0)
         renewed = dict.fromkeys(silences, began)
-        self._lives.clear()
         while True:
             await asyncio.sleep(WATCH_EVERY_S)
             loud = [channel for channel in self.channels if not channel.quiet]
@@ -229,6 +226,24 @@ class Feed:
             heard(Heard(name, received, events))
             self._lives[self._channel_of.get(type(events[0]), "")] = now()
             self._failures = 0
+
+
+async def _until_one_fails(*parts: Coroutine[None, None, None]) -> None:
+    """Runs them side by side until one raises, and raises that.
+
+    Not a task group: before Python 3.13 one that is cancelled in the moment in which a task of it fails
+    forgets that it was cancelled, and the feed would never end.
+    """
+    tasks = [asyncio.create_task(part) for part in parts]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        failed = [task for task in tasks if task.done() and task.exception() is not None]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in failed:
+        task.result()
 
 
 class _Connect(connect):

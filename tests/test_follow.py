@@ -390,7 +390,7 @@ def test_a_list_without_any_perpetual_is_not_believed() -> None:
 # Polls.
 
 
-POLLED = Channel("polled", (OpenInterest,), silent_after_s=0.5)
+POLLED = Channel("polled", (OpenInterest,), silent_after_s=0.3)
 
 
 def _read(body: bytes, instruments: Instruments, received: int) -> Sequence[Event]:
@@ -409,7 +409,7 @@ def _polls(venue: Venue) -> Venue:
         (lambda: web.Response(text='{"amount"'), "parse"),
         (lambda: web.Response(text="{}"), "parse"),
         (lambda: web.Response(status=500), "poll"),
-        (lambda: web.Response(status=429, headers={"Retry-After": "1.2"}), "throttled"),
+        (lambda: web.Response(status=429, headers={"Retry-After": "1"}), "throttled"),
     ],
 )
 async def test_a_poll_that_fails_is_counted_and_asked_again(
@@ -426,7 +426,7 @@ async def test_a_poll_that_fails_is_counted_and_asked_again(
         assert any(type(event) is OpenInterest for event in world.events)
         good = False
         await until(lambda: world.errors(stage) >= 1)
-        await until(lambda: not up(), 1.0)
+        await until(lambda: not up(), 0.8)
         good = True
         await until(up, 4)
 

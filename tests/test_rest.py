@@ -323,3 +323,17 @@ async def test_cancellation_while_asking_or_waiting_is_clean() -> None:
             task.cancel()
         await until(lambda: all(task.done() for task in tasks))
         assert all(task.cancelled() for task in tasks)
+
+
+async def test_a_venue_may_refuse_by_a_status_of_its_own() -> None:
+    """Bybit answers 403 when it is asked too often, and wants ten minutes; elsewhere that is an error."""
+
+    async def respond(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=403)
+
+    async with rest_server(respond) as url, Rest() as rest:
+        with pytest.raises(Throttled) as told:
+            await rest.ask(_venue(url, VENUES["bybit"].budget), Request("/"))
+        assert told.value.seconds == 600
+        with pytest.raises(RestError, match="HTTP 403"):
+            await rest.ask(_venue(url, VENUES["okx"].budget), Request("/"))
