@@ -65,8 +65,15 @@ def choice_of(config: Config, venue: str) -> Choice:
 
 
 def scope_of(config: Config, venues: Iterable[Venue], speed: float = 1.0) -> Scope:
-    """What the aggregates are made of."""
-    names = config.scope if config.scope is not None else [venue.name for venue in venues]
+    """What the aggregates are made of.
+
+    Raises:
+        ConfigError: a venue of the scope is not enabled.
+    """
+    enabled = [venue.name for venue in venues]
+    names = enabled if config.scope is None else config.scope
+    if missing := sorted(set(names) - set(enabled)):
+        raise ConfigError(f"scope: {missing[0]!r} is not enabled, and could never speak")
     return Scope(frozenset(names), config.min_coverage, speed)
 
 

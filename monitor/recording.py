@@ -93,11 +93,21 @@ class Recorder:
         self.write(header)
 
     def write(self, entry: Entry) -> None:
-        """Appends one entry."""
+        """Appends one entry.
+
+        Raises:
+            RecordingError: the disk does not take it; nothing that follows would be complete.
+        """
         line = msgspec.json.encode(entry) + b"\n"
-        self._writer.write(line)
+        try:
+            self._append(line)
+        except OSError as error:
+            raise RecordingError(f"{self.path}: {error.strerror}") from error
         self.frames += type(entry) is Frame
         self.bytes += len(line)
+
+    def _append(self, line: bytes) -> None:
+        self._writer.write(line)
         self._pending += len(line)
         if self._pending >= self.FLUSH_EVERY:
             self._writer.flush(zstandard.FLUSH_BLOCK)
@@ -105,9 +115,16 @@ class Recorder:
             self._pending = 0
 
     def close(self) -> None:
-        """Ends the file."""
-        self._writer.flush(zstandard.FLUSH_FRAME)
-        self._file.close()
+        """Ends the file.
+
+        Raises:
+            RecordingError: the disk does not take its end.
+        """
+        try:
+            with self._file:
+                self._writer.flush(zstandard.FLUSH_FRAME)
+        except OSError as error:
+            raise RecordingError(f"{self.path}: {error.strerror}") from error
 
 
 def files(paths: Sequence[Path]) -> list[Path]:

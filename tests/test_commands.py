@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -148,3 +149,22 @@ def test_demo_records_and_the_recording_replays(tmp_path: Path) -> None:
     again = run("replay", str(tmp_path), "--metrics", str(text))
     assert again.returncode == 0, again.stderr
     assert 'leverage_perp_open_interest_usd{asset="BTC"}' in text.read_text()
+
+
+def test_a_scope_that_could_never_speak_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "monitor.toml"
+    file.write_text('scope = ["okx", "bybit"]\n[venues.bybit]\nenabled = false\n')
+    done = run("run", "--config", str(file), "--listen", "127.0.0.1:0", MONITOR_STATE_DIR=str(tmp_path))
+    one_line(done, "scope: 'bybit' is not enabled")
+
+
+def test_a_disk_that_takes_no_more_ends_a_recording_with_its_reason(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*MONITOR, "demo", "--seconds", "40", "--listen", "127.0.0.1:0", "--no-prometheus", "--speed", "400",
+         "--out", str(tmp_path)],
+        capture_output=True, text=True, timeout=60, check=False, env=os.environ | {"COLUMNS": "200"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)),
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.rstrip().endswith(".jsonl.zst: File too large")
+    assert "Traceback" not in done.stderr

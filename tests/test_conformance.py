@@ -197,7 +197,7 @@ def test_a_message_is_read_and_agrees_with_its_source(case: Mapping[str, Any]) -
             assert ours == stated, field
 
 
-@pytest.mark.skipif(not CASES, reason="no captures beside the repository")
-def test_as_many_values_are_checked_as_when_this_was_written() -> None:
-    cases = [param.values[0] for param in CASES]
+@pytest.mark.parametrize("params", [CASES] if CASES else [])
+def test_as_many_values_are_checked_as_when_this_was_written(params: Sequence[Any]) -> None:
+    cases = [param.values[0] for param in params]
     assert sum(1 for case in cases for _ in checks(case, decoded(case)[1])) >= CHECKED
