@@ -85,8 +85,9 @@ async def _show(console: Console, monitor: Monitor, market: Market) -> None:
 
 def _table(monitor: Monitor, market: Market) -> Table:
     now = monitor.clock.now()
-    up = sum(monitor.health.stream_up(*key) for key in monitor.health.up)
-    title = f"{utc(now)}  {market.leg(now)}  {up} of {len(monitor.health.up)} channels up"
+    channels = monitor.health.channels()
+    up = sum(monitor.health.stream_up(*key) for key in channels)
+    title = f"{utc(now)}  {market.leg(now)}  {up} of {len(channels)} channels up"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in ("asset", "price", "open interest", "in coins", "growth 5m", "growth 1h",
                  "funding 8h", "liquidated 1h", "volatility 1h", "coverage"):  # fmt: skip

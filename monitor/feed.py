@@ -82,7 +82,6 @@ class Feed:
         }
         self._lives: dict[str, float] = {}
         self._failures = 0
-        self._told = 0.0
 
     async def run(self) -> None:
         """Sessions for ever. Ends only by cancellation."""

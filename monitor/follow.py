@@ -160,6 +160,12 @@ class Follower:
                     topics[0].name, self._lost.set,
                 )  # fmt: skip
                 self._feeds[path, topics] = group.create_task(feed.run())
+        carried = {topic.channel for _, topics in wanted for topic in topics}
+        if any(of.kind == "perpetual" for of in ours):
+            carried |= {poll.channel.name for poll in self.venue.polls}
+        for channel in (*self.venue.channels, *(poll.channel for poll in self.venue.polls)):
+            key = self.venue.name, channel.name
+            (self._health.unused.discard if channel.name in carried else self._health.unused.add)(key)
         if not self._polling:
             self._polling = [group.create_task(self._poll(poll)) for poll in self.venue.polls]
 

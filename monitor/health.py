@@ -105,6 +105,9 @@ class Health(Collector):
         self.last_event: dict[tuple[str, str], Millis] = {}
         self.last_problem: dict[str, Problem] = {}
         self.up: dict[tuple[str, str], dict[str, bool]] = {}
+        self.unused: set[tuple[str, str]] = set()
+        """Channels on which a venue has nothing of ours, such as the volatility index of an asset that has
+        none: they are neither up nor down. Known once the venue's instruments are."""
         self.implausible: Mapping[tuple[str, str], int] = {}
         self.dropped = 0
         self.speed = speed
@@ -153,11 +156,15 @@ class Health(Collector):
         parts = self.up.get((venue, channel))
         return parts is not None and bool(parts) and all(parts.values())
 
+    def channels(self) -> list[tuple[str, str]]:
+        """Venue and channel of every stream that is to be up."""
+        return [key for key in self.up if key not in self.unused]
+
     def collect(self) -> Iterator[PrometheusMetric]:
         """The families of `HEALTH`."""
         simple: dict[str, list[tuple[list[str], float]]] = {
             "monitor_build_info": [([__version__, platform.python_version()], 1)],
-            "monitor_stream_up": [(list(key), float(self.stream_up(*key))) for key in self.up],
+            "monitor_stream_up": [(list(key), float(self.stream_up(*key))) for key in self.channels()],
             "monitor_last_event_timestamp_seconds": [
                 ([venue, kind], at / 1000) for (venue, kind), at in self.last_event.items()
             ],

@@ -114,7 +114,9 @@ def _channels(health: Health, venue: Venue, now: Millis) -> list[dict[str, Any]]
     rows: list[dict[str, Any]] = []
     problem = health.last_problem.get(venue.name)
     elapsed = max(1.0, (now - health.since) / 1000 / health.speed)
-    for channel in (*venue.channels, *(poll.channel for poll in venue.polls)):
+    channels = (*venue.channels, *(poll.channel for poll in venue.polls))
+    used = [channel for channel in channels if (venue.name, channel.name) not in health.unused]
+    for channel in used:
         kinds = [kind_of(kind) for kind in channel.kinds]
         heard = [at for k in kinds if (at := health.last_event.get((venue.name, k))) is not None]
         events = sum(health.events[venue.name, kind] for kind in channel.kinds)
@@ -129,7 +131,7 @@ def _channels(health: Health, venue: Venue, now: Millis) -> list[dict[str, Any]]
                 "rate": events / elapsed,
                 "problem": problem,
                 "first": not rows,
-                "span": len(venue.channels) + len(venue.polls),
+                "span": len(used),
             }
         )
     return rows

@@ -73,7 +73,7 @@ class Board:
 
     async def ready(self, _: web.Request) -> web.Response:
         """200 once a tick was computed and any channel delivers; 503 before."""
-        ups = [self.health.stream_up(*key) for key in self.health.up]
+        ups = [self.health.stream_up(*key) for key in self.health.channels()]
         if self.samples is None or not any(ups):
             return web.Response(status=503, text="no venue has spoken yet\n")
         return web.Response(text="ready\n")

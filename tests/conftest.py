@@ -94,18 +94,29 @@ async def peer(talk: Talk = listen, refuse: Refuse | None = None) -> AsyncIterat
 
 
 @asynccontextmanager
-async def raw(answer: bytes) -> AsyncIterator[str]:
-    """A TCP server that gives every request these bytes and hangs up; its address."""
+async def raw(answer: bytes | None) -> AsyncIterator[str]:
+    """A TCP server that gives every request these bytes and hangs up, or holds the line; its address."""
+    serving: set[asyncio.Task[None]] = set()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             await reader.readuntil(b"\r\n\r\n")
-            writer.write(answer)
-            await writer.drain()
-        writer.close()
+            if answer is None:
+                await reader.read()
+            else:
+                writer.write(answer)
+                await writer.drain()
+        with suppress(ConnectionError):
+            writer.close()
+            await writer.wait_closed()
 
     async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        if serving:  # their lines are closed before the loop is
+            await asyncio.wait(serving, timeout=2)
 
 
 # REST.

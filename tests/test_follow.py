@@ -467,3 +467,22 @@ async def test_a_socket_that_ends_does_not_end_the_follower() -> None:
         world.served.sockets[0].transport.abort()
         await until(lambda: len(world.served.sockets) >= 2)
         assert world.health.reconnects["okx"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("asset", "used"), [("SOL", set()), ("BTC", {"ticker", "trades", "deribit_volatility_index"})]
+)
+async def test_a_channel_with_nothing_of_ours_is_neither_up_nor_down(asset: str, used: set[str]) -> None:
+    clock = Clock()
+    async with simulate(["deribit"], Market(SCENARIOS["calm"], 1, clock.now()), clock) as exchanges:
+        simulated = exchanges["deribit"]
+        venue = venue_at("deribit", simulated.ws_url, simulated.rest_url)
+        health, items = Health([venue]), list[Item]()
+        assert len(health.channels()) == 3  # not known yet: down, not absent
+        async with Rest() as rest:
+            choice = Choice(frozenset({asset}))
+            task = asyncio.create_task(Follower(venue, choice, rest, items.append, None, health, clock).run())
+            await until(lambda: bool(items), 5)
+            assert {channel for _, channel in health.channels()} == used
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

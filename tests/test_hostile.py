@@ -32,12 +32,12 @@ from monitor.simulated import SCENARIOS, Exchange, Fault, Market, simulate
 from monitor.venue import Budget, Venue
 from monitor.venues import VENUES
 
-SPEED = 300.0
-"""Five minutes of market in a second, so that there is growth to be moved."""
+SPEED = 200.0
+"""Five minutes of market in 1.5 seconds, so that there is growth to be moved."""
 TOLERANCE = 0.01
 ASSETS = ("BTC", "ETH")
-SILENT_S = 1.2
-FAULT_S = 1.9
+SILENT_S = 1.5
+FAULT_S = 2.2
 HOUR = 3_600_000
 
 
@@ -64,7 +64,7 @@ def _in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "WATCH_EVERY_S", 0.2)
     monkeypatch.setattr(feed, "LONGEST_PAUSE_S", 0.5)
     for life in ("MARK_LIFE", "INDEX_LIFE", "FUNDING_LIFE", "OPEN_INTEREST_LIFE"):
-        monkeypatch.setattr(readings, life, 1_500)
+        monkeypatch.setattr(readings, life, 2_000)
 
 
 class World:
@@ -134,7 +134,7 @@ class World:
         found += [
             f"reference price {price:.6g}"
             for price in self.values(samples, "leverage_reference_price_usd", asset="BTC")
-            if abs(price / 84_000 - 1) > TOLERANCE
+            if abs(price / self.market.index("BTC", samples.now) - 1) > TOLERANCE
         ]
         return found
 
@@ -195,7 +195,7 @@ async def world(
     clock = Clock(start, speed)
     market = Market(SCENARIOS[scenario], 7, NOW)
     config = Config(assets=ASSETS, listen="127.0.0.1:0", tick_seconds=0.2)
-    async with simulate(VENUES, market, clock, beat_s=0.25) as exchanges:
+    async with simulate(VENUES, market, clock, beat_s=0.2) as exchanges:
         exchanges[hostile].fault = fault
         async with running(against(config, exchanges), clock) as monitor:
             yield World(hostile, market, exchanges, monitor)
