@@ -2,8 +2,8 @@
 
 Tolerances. The smallest venue holds 3.6 % of an asset's open interest, so that one that vanished from
 a level, or was counted twice, moves it by more than that. A calm market at `SPEED`, read up to a
-second late or carried for some seconds, differs from the truth by less than half a percent (the
-heights of its waves are in `simulated/market.py`; prices within a minute 0.1 %, contracts 0.2 %).
+second late or carried for some seconds, differs from the truth by less than half a percent (its waves
+are in `simulated/market.py`: prices within three minutes 0.1 % as a rule, contracts 0.2 % at most).
 1 % is between the two, and holds for growth too, whose logarithms the same waves bound by 0.4 %.
 """
 

@@ -123,9 +123,9 @@ def parse(frame: bytes, instruments: Instruments, _received: Millis) -> Sequence
     except KeyError:
         return ()
     time, due, rate = data.E, data.T, data.r
-    if due == 0 or rate == "":
-        return (Mark(instrument, time, data.p, data.i),)
-    return Mark(instrument, time, data.p, data.i), Funding(instrument, time, rate, None, due)
+    if due and type(rate) is float:
+        return Mark(instrument, time, data.p, data.i), Funding(instrument, time, rate, None, due)
+    return (Mark(instrument, time, data.p, data.i),)
 
 
 def _payload(data: Payload | Sequence[Payload], instruments: Instruments) -> Sequence[Event]:
@@ -142,7 +142,7 @@ def _payload(data: Payload | Sequence[Payload], instruments: Instruments) -> Seq
             events.extend(_payload(one, instruments))
         elif (instrument := instruments.get(one.s)) is not None:
             events.append(Mark(instrument, one.E, one.p, one.i))
-            if one.T != 0 and one.r != "":
+            if one.T and type(one.r) is float:
                 events.append(Funding(instrument, one.E, one.r, None, one.T))
     return events
 

@@ -87,8 +87,8 @@ def parse(frame: bytes, instruments: Instruments, _received: Millis) -> Sequence
     except msgspec.MsgspecError as error:
         return _uncommon(frame, error)
     data, time = said.data, said.ts
-    if isinstance(data, list):
-        return _liquidations(data, instruments)
+    if type(data) is not Ticker:
+        return _liquidations(data, instruments)  # type: ignore[arg-type]
     try:
         instrument = instruments[data.symbol]
     except KeyError:
@@ -100,7 +100,7 @@ def parse(frame: bytes, instruments: Instruments, _received: Millis) -> Sequence
         events.append(Index(instrument, time, price))
     if (amount := data.openInterest) is not None:
         events.append(OpenInterest(instrument, time, amount))
-    if (rate := data.fundingRate) is not None and rate != "":
+    if type(rate := data.fundingRate) is float:
         hours = data.fundingIntervalHour
         interval = None if hours is None else hours * 3600
         events.append(Funding(instrument, time, rate, interval, data.nextFundingTime or None))

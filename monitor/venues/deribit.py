@@ -96,8 +96,8 @@ def parse(frame: bytes, instruments: Instruments, _received: Millis) -> Sequence
         data = _decode(frame).params.data
     except msgspec.MsgspecError as error:
         return _uncommon(frame, error)
-    if isinstance(data, list):
-        return _trades(data, instruments)
+    if type(data) is not Data:
+        return _trades(data, instruments)  # type: ignore[arg-type]
     if not data.instrument_name:
         return _index(data, instruments)
     try:
