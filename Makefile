@@ -8,17 +8,17 @@ ARGS ?=
 .PHONY: run demo test bench stack tools lock docs accept clean
 
 run: .venv/.ready  ## follow the real venues until Ctrl-C
-	exec monitor run $(ARGS)
+	@exec monitor run $(ARGS)
 
 demo: .venv/.ready  ## simulated venues, the monitor and a Prometheus, until Ctrl-C
 	@.ci/binaries .tools || echo "demo: going on without Prometheus"
-	exec monitor demo $(ARGS)
+	@exec monitor demo $(ARGS)
 
 test: .venv/.ready tools  ## everything that must hold
-	exec pytest $(ARGS)
+	@exec pytest $(ARGS)
 
 bench: .venv/.ready  ## speed, as ratios measured side by side
-	exec python tests/bench.py $(ARGS)
+	@exec python tests/bench.py $(ARGS)
 
 stack: .venv/.ready tools  ## the live monitor beside a Prometheus with prometheus.yml, until Ctrl-C
 	@trap 'kill $$pid 2>/dev/null' EXIT; \
