@@ -742,3 +742,18 @@ def test_a_combined_frame_of_binance_may_be_written_in_another_order() -> None:
     frame = b'{ "data": {"e":"markPriceUpdate","E":1,"s":"BTCUSDT","p":"2","r":"0.1","T":5}, "stream": "x"}'
     events = venue.parse(frame, ByRule(venue.rule), 1)
     assert [type(event) for event in events] == [Mark, Funding]
+
+
+@pytest.mark.parametrize(
+    ("venue", "text"),
+    [
+        ("binance_usdm", '{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":1,"s":"BTCUSDT","p":"1"}}'),
+        ("binance_coinm", '{"e":"bookTicker","u":1,"s":"BTCUSD_PERP","b":"1","a":"2"}'),
+        ("bybit", '{"topic":"orderbook.50.BTCUSDT","ts":1,"data":{"s":"BTCUSDT","b":[],"a":[]}}'),
+        ("okx", '{"arg":{"channel":"adl-warning","instType":"SWAP"},"data":[{"instFamily":"BTC-USDT"}]}'),
+        ("deribit", '{"method":"subscription","params":{"channel":"book.BTC-PERPETUAL.raw","data":{}}}'),
+        ("hyperliquid", '{"channel":"l2Book","data":{"coin":"BTC","time":1,"levels":[[],[]]}}'),
+    ],
+)  # fmt: skip
+def test_a_channel_that_we_do_not_follow_tells_nothing_and_is_no_error(venue: str, text: str) -> None:
+    assert list(VENUES[venue].parse(text.encode(), ByRule(VENUES[venue].rule), 1)) == []

@@ -158,6 +158,8 @@ def _uncommon(frame: bytes, instruments: Instruments, cause: Exception) -> Seque
             raise Refused(str(said.get("msg") or said.get("error"))) from cause
         if "result" in said:
             return ()
+        if _foreign(said.get("data", said)):
+            return ()
         if "data" in said:
             try:
                 data = _combined(frame).data
@@ -165,6 +167,15 @@ def _uncommon(frame: bytes, instruments: Instruments, cause: Exception) -> Seque
             except msgspec.MsgspecError as error:
                 raise Unreadable(str(error)) from error
     raise Unreadable(str(cause)) from cause
+
+
+_OURS = ("markPriceUpdate", "forceOrder")
+
+
+def _foreign(data: object) -> bool:
+    """Whether it is an event of the venue that we do not follow, such as a trade."""
+    name = data.get("e") if isinstance(data, dict) else None
+    return isinstance(name, str) and name not in _OURS
 
 
 def parse_open_interest(body: bytes, instruments: Instruments, _received: Millis) -> Sequence[Event]:

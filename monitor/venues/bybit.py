@@ -122,6 +122,9 @@ def _uncommon(frame: bytes, cause: Exception) -> Sequence[Event]:
         said = orjson.loads(frame)
     except orjson.JSONDecodeError as error:
         raise Unreadable(str(error)) from error
+    topic = said.get("topic") if isinstance(said, dict) else None
+    if isinstance(topic, str) and not topic.startswith(("tickers.", "allLiquidation.")):
+        return ()  # a topic that we do not follow
     if not isinstance(said, dict) or "op" not in said:
         raise Unreadable(str(cause)) from cause
     if said.get("success") is False:

@@ -152,6 +152,9 @@ def _index(data: Data, instruments: Instruments) -> Sequence[Event]:
     return () if data.price is None else (Index(instrument, data.timestamp, data.price),)
 
 
+_CHANNELS = ("ticker.", "incremental_ticker.", "trades.", "deribit_price_index.", "deribit_volatility_index.")
+
+
 def _uncommon(frame: bytes, cause: Exception) -> Sequence[Reply]:
     try:
         said = orjson.loads(frame)
@@ -162,6 +165,8 @@ def _uncommon(frame: bytes, cause: Exception) -> Sequence[Reply]:
             return (Reply(_TEST),)
         case {"method": "heartbeat"} | {"result": _}:
             return ()
+        case {"params": {"channel": str(channel)}} if not channel.startswith(_CHANNELS):
+            return ()  # a channel that we do not follow
         case {"error": error}:
             raise Refused(str(error)) from cause
     raise Unreadable(str(cause)) from cause

@@ -77,10 +77,6 @@ def parse(frame: bytes, instruments: Instruments, received: Millis) -> Sequence[
     )
 
 
-_SILENT = {"subscriptionResponse", "pong", "allDexsAssetCtxs", "allMids", "fastAssetCtxs"}
-"""Channels that tell nothing of ours: answers, and lists whose rows only `meta` can name."""
-
-
 def _uncommon(frame: bytes, cause: Exception) -> Sequence[Event]:
     try:
         said = orjson.loads(frame)
@@ -89,8 +85,8 @@ def _uncommon(frame: bytes, cause: Exception) -> Sequence[Event]:
     match said:
         case {"channel": "error", "data": message}:
             raise Refused(str(message)) from cause
-        case {"channel": str(channel)} if channel in _SILENT:
-            return ()
+        case {"channel": str(channel)} if channel != "activeAssetCtx":
+            return ()  # answers, lists whose rows only `meta` can name, channels that we do not follow
     raise Unreadable(str(cause)) from cause
 
 

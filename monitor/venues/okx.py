@@ -134,6 +134,9 @@ def _funding(instrument: Instrument, row: Row, rate: float, received: Millis) ->
     return (Funding(instrument, time, paid, (due - before) // 1000, None, "settled"), running)
 
 
+_CHANNELS = ("mark-price", "index-tickers", "funding-rate", "open-interest", "liquidation-orders")
+
+
 def _uncommon(frame: bytes, cause: Exception) -> Sequence[Event]:
     try:
         said = orjson.loads(frame)
@@ -144,6 +147,8 @@ def _uncommon(frame: bytes, cause: Exception) -> Sequence[Event]:
             raise Refused(str(said.get("msg") or said)) from cause
         case {"event": _}:
             return ()  # acknowledgements, connection counts, notices of an upgrade
+        case {"arg": {"channel": str(channel)}} if channel not in _CHANNELS:
+            return ()  # a channel that we do not follow
     raise Unreadable(str(cause)) from cause
 
 
