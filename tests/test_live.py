@@ -24,7 +24,12 @@ async def addresses(tmp_path: Path) -> AsyncIterator[dict[str, str]]:
     clock = Clock()
     market = Market(SCENARIOS["calm"], seed=1, start=clock.now())
     async with simulate(VENUES, market, clock) as exchanges:
-        found = {"MONITOR_STATE_DIR": str(tmp_path / "state"), "COLUMNS": "200", "TERM": "dumb"}
+        found = {
+            "MONITOR_STATE_DIR": str(tmp_path / "state"),
+            "MONITOR_LISTEN": "127.0.0.1:0",
+            "COLUMNS": "200",
+            "TERM": "dumb",
+        }
         for name, exchange in exchanges.items():
             found[f"MONITOR_VENUES__{name.upper()}__WS_URL"] = exchange.ws_url
             found[f"MONITOR_VENUES__{name.upper()}__REST_URL"] = exchange.rest_url

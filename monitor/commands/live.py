@@ -36,7 +36,7 @@ async def run(config: Config) -> int:
     """Until cancelled."""
     writable(config.state_dir, "state_dir")
     async with running(config, Clock()) as monitor:
-        console = Console(stderr=True)
+        console = Console(stderr=True, soft_wrap=True)
         names = ", ".join(venue.title for venue in monitor.venues)
         console.print(f"Following {', '.join(config.assets)} on {names}.", highlight=False)
         console.print(f"Status page  http://{monitor.address}/", highlight=False)
