@@ -94,8 +94,9 @@ def _assets(samples: Samples) -> list[dict[str, Any]]:
     for row in samples.views.asset.iter_rows(named=True):
         of = windows.get(row["asset"], {})
         missing = row["expected"] - row["venues"]
+        untold = row["listed"] - row["known"]
         rows.append(
-            row | {"5m": of.get("5m", none), "1h": of.get("1h", none), "missing": missing}
+            row | {"5m": of.get("5m", none), "1h": of.get("1h", none), "missing": missing, "untold": untold}
         )  # fmt: skip
     return rows
 

@@ -11,7 +11,7 @@ import math
 import polars as pl
 
 from monitor.events import Millis
-from monitor.ladder import MINUTE, SECOND
+from monitor.ladder import HOUR, MINUTE, SECOND
 
 MARK_LIFE: Millis = MINUTE
 INDEX_LIFE: Millis = 90 * SECOND
@@ -22,6 +22,8 @@ REFERENCE_LIFE: Millis = 10 * MINUTE
 
 PRICE_DISTANCE = 0.25
 """Log distance of a mark from the median of its asset's marks that is still believed."""
+MEMORY_LIFE: Millis = HOUR
+"""How long an accepted reading is held against one that is far from it: it may have been the wrong one."""
 OPEN_INTEREST_FACTOR = 4.0
 """Between two accepted readings of one instrument, open interest may change by this factor."""
 OPEN_INTEREST_SMALL_USD = 5e6
@@ -99,7 +101,7 @@ def readings(rows: pl.DataFrame, now: Millis, speed: float) -> pl.DataFrame:
     rows = rows.with_columns(before="contracts", before_usd=USD, contracts=pl.col("reading")).with_columns(
         reading_usd=USD
     )
-    believed = _believed()
+    believed = _believed(fresh_at("contracts_time", MEMORY_LIFE, now, speed))
     rows = rows.with_columns(
         fresh=(believed & ~pl.col("mark_refused")).fill_null(value=False),
     ).with_columns(
@@ -130,14 +132,15 @@ def readings(rows: pl.DataFrame, now: Millis, speed: float) -> pl.DataFrame:
     )  # fmt: skip
 
 
-def _believed() -> pl.Expr:
+def _believed(remembered: pl.Expr) -> pl.Expr:
     """Whether a reading of open interest agrees with the last accepted one, or with the rest."""
+    before = pl.when(remembered).then("before")
     usd = pl.col("reading_usd")
-    steady = near(pl.col("reading"), pl.col("before"), math.log(OPEN_INTEREST_FACTOR))
+    steady = near(pl.col("reading"), before, math.log(OPEN_INTEREST_FACTOR))
     known = pl.coalesce("before_usd", "reading_usd")
     others = known.sum().over(ASSET) - known.sum().over(ASSET, "venue")
     venues = pl.col("venue").filter(known.is_not_null()).n_unique().over(ASSET)
-    first = pl.col("before").is_null() & (
+    first = before.is_null() & (
         (venues <= 3) | (usd <= OPEN_INTEREST_OTHERS * others)  # noqa: PLR2004 -- itself and two more
     )
     small = (usd < OPEN_INTEREST_SMALL_USD) & (pl.col("before_usd").fill_null(0) < OPEN_INTEREST_SMALL_USD)

@@ -7,7 +7,7 @@ keep one venue from moving an aggregate by itself:
   the instrument then counts as silent, and is counted in `Views.implausible`.
 * A silent instrument keeps its last accepted contracts in the level for an hour, valued at the
   market's price, while the coverage ratio says how much of the level is fresh. After that, or below
-  `min_coverage`, or before every venue of the scope has spoken once, there is no level.
+  `min_coverage`, or before every venue and instrument of the scope has spoken once, there is no level.
 * A change over a window is computed over the instruments that are fresh at both of its ends.
 """
 
@@ -252,15 +252,18 @@ def _assets(rows: pl.DataFrame, taken: Taken, scope: Scope) -> pl.DataFrame:
             pl.col("venue").filter(mine & pl.col("known_usd").is_not_null()).n_unique()
             .alias("venues"),
             pl.col("expected").max(),
+            (mine & pl.col("known_usd").is_not_null()).sum().alias("known"),
+            mine.sum().alias("listed"),
             (pl.col("known_usd") * pl.col("rate_8h")).filter(weighted).sum().alias("funding_usd"),
             pl.col("known_usd").filter(weighted).sum().alias("funding_weight"),
         )
     )  # fmt: skip
     life = int(VOLATILITY_LIFE * scope.speed)
     implied = {a: v for a, (v, time) in taken.volatility.items() if taken.now - time <= life}
-    reached = pl.col("venues") / pl.col("expected")
+    reached = pl.min_horizontal(pl.col("venues") / pl.col("expected"), pl.col("known") / pl.col("listed"))
     level = (
         (pl.col("venues") == pl.col("expected"))
+        & (pl.col("known") == pl.col("listed"))
         & (pl.col("coverage") >= scope.min_coverage)
         & (pl.col("expired_usd") <= EXPIRED_SHARE * pl.col("level_usd"))
     )

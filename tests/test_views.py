@@ -279,3 +279,28 @@ def test_order_and_repetition_of_states_do_not_matter(order: list[int], repeat: 
     assert value(samples, TOTAL_COINS, asset="BTC") == pytest.approx(TOTAL)
     for n, venue in enumerate(VENUES):
         assert value(samples, "leverage_mark_price_usd", venue=venue) == PRICE + n
+
+
+def test_no_level_before_every_instrument_of_the_scope_has_spoken() -> None:
+    market = Small()
+    market.run(60)
+    second = instrument("a", "BTCUSDC")
+    market.core.apply(Listed("a", market.now, (market.of["a"], second)))
+    samples = market.run(20)
+    assert value(samples, USD, asset="BTC") is None
+    assert value(samples, COVERAGE, asset="BTC") == pytest.approx(5 / 6)
+    market.say("a", Mark(second, market.now, PRICE, PRICE), OpenInterest(second, market.now, 1_000.0))
+    samples = market.run(20)
+    assert value(samples, TOTAL_COINS, asset="BTC") == pytest.approx(TOTAL + 1_000)
+    assert value(samples, COVERAGE, asset="BTC") == 1.0
+
+
+def test_a_wrong_first_reading_that_was_believed_is_forgotten_after_an_hour() -> None:
+    """Alone in the first tick there is nothing to hold it against; later there is."""
+    market = Small()
+    market.quote("a", coins=COINS["a"] * 20)
+    market.tick(1)
+    samples = market.run(3000, step=60)
+    assert value(samples, "leverage_open_interest_coins", venue="a") is None  # refused: 20 times less
+    samples = market.run(900, step=60)
+    assert value(samples, TOTAL_COINS, asset="BTC") == pytest.approx(TOTAL)

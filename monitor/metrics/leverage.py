@@ -89,7 +89,7 @@ LEVERAGE = (
     Metric(
         name="leverage_coverage_ratio",
         help="Share of the scope's last known open interest that is fresh, times the share of its "
-        "venues that ever spoke.",
+        "venues, or instruments where that is less, that ever spoke.",
         view="asset",
         value=pl.col("coverage"),
     ),
