@@ -116,9 +116,6 @@ class VolatilityIndex(msgspec.Struct, frozen=True, gc=False, tag="volatility_ind
 
 
 Event: TypeAlias = Mark | Index | Funding | OpenInterest | Liquidation | VolatilityIndex
-KINDS: tuple[type[Event], ...] = (
-    Mark, Index, Funding, OpenInterest, Liquidation, VolatilityIndex,
-)  # fmt: skip
 
 
 def kind_of(event: type[Event]) -> str:

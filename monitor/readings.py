@@ -74,7 +74,7 @@ def readings(rows: pl.DataFrame, now: Millis, speed: float) -> pl.DataFrame:
     # where fewer than half are, the market moved if three venues say so: their median decides. Two
     # or one may be wrong together, and wait until the reference has grown old.
     believed = near(pl.col("said"), pl.col("reference"), PRICE_DISTANCE)
-    venues = pl.col("venue").filter(pl.col("said").is_not_null()).n_unique().over(ASSET)
+    venues = pl.col("venue_id").filter(pl.col("said").is_not_null()).n_unique().over(ASSET)
     agree = (believed.sum() / pl.col("said").count()).over(ASSET)
     base = (
         pl.when((agree < 0.5) & (venues >= 3) | pl.col("reference").is_null())  # noqa: PLR2004 -- half
@@ -138,8 +138,8 @@ def _believed(remembered: pl.Expr) -> pl.Expr:
     usd = pl.col("reading_usd")
     steady = near(pl.col("reading"), before, math.log(OPEN_INTEREST_FACTOR))
     known = pl.coalesce("before_usd", "reading_usd")
-    others = known.sum().over(ASSET) - known.sum().over(ASSET, "venue")
-    venues = pl.col("venue").filter(known.is_not_null()).n_unique().over(ASSET)
+    others = known.sum().over(ASSET) - known.sum().over(ASSET, "venue_id")
+    venues = pl.col("venue_id").filter(known.is_not_null()).n_unique().over(ASSET)
     first = before.is_null() & (
         (venues <= 3) | (usd <= OPEN_INTEREST_OTHERS * others)  # noqa: PLR2004 -- itself and two more
     )

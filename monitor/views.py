@@ -81,6 +81,7 @@ def fixed(taken: Taken, scope: Scope, feeds: Mapping[str, str]) -> pl.DataFrame:
     """What does not move with the market, a row per slot. `feeds`: class of each liquidation feed."""
     rows = taken.instruments
     expected = _expected(taken, scope)
+    place = {venue: n for n, venue in enumerate(dict.fromkeys(of.venue for of in rows))}
     number = {asset: n for n, asset in enumerate(dict.fromkeys(of.asset for of in rows))}
     return pl.DataFrame(
         {
@@ -88,6 +89,7 @@ def fixed(taken: Taken, scope: Scope, feeds: Mapping[str, str]) -> pl.DataFrame:
             "asset": pl.Series([of.asset for of in rows], dtype=pl.String),
             "symbol": pl.Series([of.symbol for of in rows], dtype=pl.String),
             "margin": pl.Series([of.margin for of in rows], dtype=pl.String),
+            "venue_id": pl.Series([place[of.venue] for of in rows], dtype=pl.UInt32),
             "asset_id": pl.Series([number[of.asset] for of in rows], dtype=pl.UInt32),
             "inverse": pl.Series([of.margin == "inverse" for of in rows], dtype=pl.Boolean),
             "multiplier": pl.Series([of.multiplier for of in rows], dtype=pl.Float64),
@@ -249,7 +251,7 @@ def _assets(rows: pl.DataFrame, taken: Taken, scope: Scope) -> pl.DataFrame:
             pl.col("known_coins").filter(mine).sum().alias("level_coins"),
             pl.col("known_usd").filter(mine & pl.col("fresh")).sum().alias("fresh_usd"),
             pl.col("known_usd").filter(mine & silent).sum().alias("expired_usd"),
-            pl.col("venue").filter(mine & pl.col("known_usd").is_not_null()).n_unique()
+            pl.col("venue_id").filter(mine & pl.col("known_usd").is_not_null()).n_unique()
             .alias("venues"),
             pl.col("expected").max(),
             (mine & pl.col("known_usd").is_not_null()).sum().alias("known"),
@@ -285,7 +287,7 @@ def _asset_windows(
 ) -> pl.DataFrame:
     """Changes between now and the start of each window that the ladder reaches back to."""
     today = rows.select(
-        ASSET, "asset", "venue", "expected", "liquidation_feed", "perpetual", "scope", *_SUMS,
+        ASSET, "asset", "venue_id", "expected", "liquidation_feed", "perpetual", "scope", *_SUMS,
         native=pl.when("fresh").then(NATIVE),
     )  # fmt: skip
     stacked = []
@@ -314,7 +316,7 @@ def _asset_windows(
             (weight * log).filter(both).sum().alias("growth_weighted"),
             weight.filter(both).sum().alias("growth_weight"),
             weight.sum().alias("known_usd"),
-            pl.col("venue").filter(weight.is_not_null()).n_unique().alias("venues"),
+            pl.col("venue_id").filter(weight.is_not_null()).n_unique().alias("venues"),
             (squares / seconds * YEAR_S).filter(seconds >= 0.8 * pl.col("length_s"))
             .sqrt().median().alias("realized_volatility"),
             flow.filter(feed).sum().alias("liquidated_usd"),
