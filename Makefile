@@ -5,7 +5,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.tools/usr/bin:$(PATH)
 ARGS ?=
 
-.PHONY: run demo test bench stack tools lock docs accept clean
+.PHONY: run demo test bench stack alertmanager-preview tools lock docs evaluation replication accept clean
 
 run: .venv/.ready  ## follow the real venues until Ctrl-C
 	@exec monitor run $(ARGS)
@@ -20,17 +20,23 @@ test: .venv/.ready tools  ## everything that must hold
 bench: .venv/.ready  ## speed, as ratios measured side by side
 	@exec python tests/bench.py $(ARGS)
 
-stack: .venv/.ready tools  ## the live monitor beside a Prometheus with prometheus.yml, until Ctrl-C
-	@trap 'kill $$pid 2>/dev/null' EXIT; \
-	prometheus --config.file=prometheus.yml --storage.tsdb.path=.tools/data \
-	  --storage.tsdb.retention.time=400d --web.listen-address=127.0.0.1:9090 --log.level=warn & pid=$$!; \
-	echo "Prometheus   http://127.0.0.1:9090/"; monitor run $(ARGS)
+stack: .venv/.ready tools  ## the live monitor, Prometheus and Alertmanager, until Ctrl-C
+	@exec monitor stack $(ARGS)
 
-tools:  ## Prometheus, Alertmanager, mosquitto as Debian packs them, unpacked here
+alertmanager-preview: .venv/.ready tools  ## every alert as each channel shows it, in build/notifications
+	@exec python tests/preview.py $(ARGS)
+
+tools:  ## Prometheus, Alertmanager, mosquitto and the checkers, as Debian packs them, unpacked here
 	@.ci/binaries .tools
 
 docs: .venv/.ready  ## the generated pages
 	monitor metrics --markdown > docs/METRICS.md
+
+replication: .venv/.ready  ## docs/REPLICATION.md, from the prices beside the repository
+	python -m monitor.commands.replication --history ../shared/history > replication.new && mv replication.new docs/REPLICATION.md
+
+evaluation: .venv/.ready  ## docs/EVALUATION.md, from ../shared/history
+	@cd tests && exec python -m evaluation
 
 lock: .venv/.ready  ## exact versions of what pyproject.toml allows
 	{ echo '# Exact versions, made by `make lock` from pyproject.toml.'; \

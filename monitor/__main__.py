@@ -8,6 +8,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -15,6 +16,7 @@ import typer
 
 from monitor import __version__
 from monitor.config import LISTEN, Config, ConfigError, load
+from monitor.history import HistoryError
 from monitor.recording import RecordingError
 from monitor.venues import VENUES
 
@@ -35,6 +37,12 @@ app = typer.Typer(
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="TOML file of settings; see README.")
 ]
+SHIPPED = Path(__file__).parent.parent
+"""The repository, where `prometheus.yml` and `grafana/` lie."""
+SourceOption = Annotated[Path, typer.Option(help="Folder with `prometheus.yml` and `grafana/`.")]
+SecretsOption = Annotated[
+    Path, typer.Option(help="Folder of one-line files that switch channels on; see its README.")
+]
 ListenOption = Annotated[str | None, typer.Option(help=f"Address and port to serve on; {LISTEN} by default.")]
 
 
@@ -44,10 +52,12 @@ def fail(text: str, status: int = 2) -> NoReturn:
     raise typer.Exit(status)
 
 
-def settings(path: Path | None, listen: str | None = None) -> Config:
+def settings(
+    path: Path | None, listen: str | None = None, known: frozenset[str] = frozenset(VENUES)
+) -> Config:
     """The settings, or the end of the program."""
     try:
-        config = load(path, frozenset(VENUES))
+        config = load(path, known)
         return config if listen is None else Config.model_validate(
             config.model_dump() | {"listen": listen}
         )  # fmt: skip
@@ -118,16 +128,64 @@ def run(config: ConfigOption = None, listen: ListenOption = None) -> None:
 
 
 @app.command()
+def stack(
+    *,
+    config: ConfigOption = None,
+    listen: ListenOption = None,
+    prometheus: Annotated[str, typer.Option(help="Where Prometheus listens.")] = "127.0.0.1:9090",
+    alertmanager: Annotated[str, typer.Option(help="Where Alertmanager listens.")] = "127.0.0.1:9093",
+    secrets: SecretsOption = SHIPPED / "deploy" / "secrets",
+    source: SourceOption = SHIPPED,
+) -> None:
+    """Follow the venues live beside a Prometheus and an Alertmanager of its own, until Ctrl-C.
+
+    Their data lie in `state_dir`. Example: `monitor stack --config monitor.toml`
+    """
+    from monitor.commands import stack as beside  # noqa: PLC0415
+
+    chosen = settings(config, listen)
+    loop_run(lambda: beside.stack(chosen, source, secrets, prometheus, alertmanager))
+
+
+@app.command()
+def configure(
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for `prometheus.yml` and `alertmanager.yml`.")],
+    secrets: SecretsOption = SHIPPED / "deploy" / "secrets",
+    source: SourceOption = SHIPPED,
+    monitor: Annotated[str, typer.Option(help="Where Prometheus finds the monitor.")] = LISTEN,
+    alertmanager: Annotated[str, typer.Option(help="Where it finds Alertmanager.")] = "127.0.0.1:9093",
+) -> None:
+    """Write the configurations of Prometheus and Alertmanager as they fit this place.
+
+    A notification channel is left out, and named, until its files exist.
+
+    Example: `monitor configure --out /etc/monitoring --secrets /run/secrets`
+    """
+    from monitor.commands import stack as beside  # noqa: PLC0415
+
+    try:
+        for line in beside.configure(source, secrets, out, monitor, alertmanager):
+            typer.echo(line, err=True)
+    except ConfigError as error:
+        fail(str(error))
+
+
+@app.command()
 def demo(
     *,
     seconds: Annotated[
         float | None, typer.Option(min=1, help="End after so many seconds; else at Ctrl-C.")
     ] = None,
-    scenario: Annotated[str, typer.Option(help="Course of the market: `purge` or `calm`.")] = "purge",
+    scenario: Annotated[
+        str,
+        typer.Option(help="`cycle`: a purge and what follows, a day a minute; `purge`: its hours; `calm`."),
+    ] = "cycle",
     listen: ListenOption = None,
     speed: Annotated[
-        float, typer.Option(min=1, max=2000, help="Market seconds in a second of the wall.")
-    ] = 60.0,
+        float | None,
+        typer.Option(min=1, max=10_000, help="Market seconds in a second of the wall; else the scenario's."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Another seed is another market.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Also record the frames to this folder.")] = None,
     prometheus: Annotated[bool, typer.Option(help="Start a Prometheus too, where it is installed.")] = True,
@@ -224,6 +282,151 @@ def check(config: ConfigOption = None) -> None:
     chosen = settings(config)
     logging.disable()
     loop_run(lambda: checks.check(chosen))
+
+
+@app.command()
+def backfill(
+    *,
+    config: ConfigOption = None,
+    venues: Annotated[
+        str | None, typer.Option(help="Only these, such as `bybit,okx`; all that keep a past by default.")
+    ] = None,
+    assets: Annotated[
+        str | None, typer.Option(help="Such as `BTC,ETH`; those of the settings by default.")
+    ] = None,
+    years: Annotated[
+        float, typer.Option(min=0.01, max=10, help="How far back; the long-term average wants three.")
+    ] = 3.0,
+) -> None:
+    """Fetch daily open interest, funding and prices of the past, without account or key.
+
+    Asks only for what the history lacks, within the venues' limits, and may be interrupted at any time.
+    Written from the venues' documents of 2026 and checked against servers that speak the same formats.
+    Exit status 1 if something could not be got or it was interrupted; what was got is kept.
+
+    Example: `monitor backfill --venues binance_usdm,bybit --assets BTC,ETH --years 3`
+    """
+    from monitor.archives import SOURCES  # noqa: PLC0415
+    from monitor.commands import backfill as past  # noqa: PLC0415
+
+    names = frozenset(SOURCES) if venues is None else frozenset(_listed(venues))
+    if unknown := sorted(names - set(SOURCES)):
+        fail(f"--venues: {unknown[0]!r} has no known past; there are {', '.join(SOURCES)}")
+    chosen = settings(config, known=frozenset(VENUES) | frozenset(SOURCES))
+    if venues is not None and (off := sorted(name for name in names if not chosen.venue(name).enabled)):
+        fail(f"--venues: {off[0]!r} is switched off in the settings")
+    wanted = chosen.assets if assets is None else tuple(_listed(assets))
+    if wrong := [asset for asset in wanted if not (asset.isascii() and asset.isalnum() and asset.isupper())]:
+        fail(f"--assets: not an asset such as BTC: {wrong[0]!r}")
+    if not names or not wanted:
+        fail("--venues and --assets: name at least one")
+    loop_run(lambda: past.run(chosen, names, wanted, years))
+
+
+def _listed(text: str) -> list[str]:
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+@app.command()
+def history(
+    config: ConfigOption = None,
+    *,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON list; times in milliseconds UTC.")
+    ] = False,
+) -> None:
+    """Print what the store of history holds: spans, gaps and size, by step, venue and asset.
+
+    Example: `monitor history --config monitor.toml`
+    """
+    from monitor.commands import history as stored  # noqa: PLC0415
+
+    chosen = settings(config)
+    try:
+        stored.show(chosen.state_dir / "history", as_json=as_json)
+    except (HistoryError, OSError) as error:
+        fail(str(error))
+
+
+@app.command()
+def phases(
+    table: Annotated[Path, typer.Argument(help="History: Parquet or CSV, days or finer; see README.")],
+    *,
+    out: Annotated[
+        Path | None, typer.Option(help="Write a row per asset and day to this .parquet or .csv.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON list, an object per asset and day.")
+    ] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw it to this .png.")] = None,
+    asset: Annotated[str | None, typer.Option(help="Only this asset, such as BTC.")] = None,
+) -> None:
+    """Tell the phases of leverage of a history table: build-up, stretched, purge, stabilising, reset.
+
+    Columns: `date` or `ts`, `asset`, `price_usd`, `oi_usd` or `oi_coin`; may have `venue`, `margin`
+    (`linear`, `inverse`), `supply`, `funding_8h`, `long_liquidated_usd`, `short_liquidated_usd`.
+
+    Example: `monitor phases history.parquet --plot phases.png`
+    """
+    from monitor.commands import phases as past  # noqa: PLC0415
+    from monitor.table import TableError  # noqa: PLC0415
+
+    try:
+        past.show(table, asset=asset, out=out, plot=plot, as_json=as_json)
+    except (TableError, past.Problem) as error:
+        fail(str(error))
+
+
+@app.command("volatility-ratio")
+def volatility_ratio(
+    *,
+    bitcoin: Annotated[Path, typer.Option(help="Table of bitcoin: Parquet or CSV, `date` and `close`.")],
+    gold: Annotated[Path, typer.Option(help="Table of gold; trading days only.")],
+    window: Annotated[int, typer.Option(help="Returns of gold.")] = 126,
+    on: Annotated[
+        list[str] | None, typer.Option(help="Last day of the window, as 2025-11-04; may be repeated.")
+    ] = None,
+    clock: Annotated[
+        str, typer.Option(help="`aligned`: bitcoin on gold's days; `own`: each annualised by its own.")
+    ] = "aligned",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON list.")] = False,
+) -> None:
+    """Print the volatility of bitcoin over that of gold, with its 90 % interval.
+
+    Example: `monitor volatility-ratio --bitcoin btc.parquet --gold xau.parquet --on 2025-11-04`
+    """
+    from monitor.commands import valuation  # noqa: PLC0415
+
+    try:
+        status = valuation.show_ratio(bitcoin, gold, window, on or [], clock, as_json=as_json)
+    except valuation.Problem as error:
+        fail(str(error))
+    raise typer.Exit(status)
+
+
+@app.command("fair-value")
+def fair_value(
+    *,
+    ratio: Annotated[float | None, typer.Option(help="Volatility of bitcoin over that of gold.")] = None,
+    gold_investment: Annotated[
+        float | None, typer.Option(help="Dollars that private investors hold in gold.")
+    ] = None,
+    supply: Annotated[float | None, typer.Option(help="Coins; else estimated from the blocks.")] = None,
+    spot: Annotated[float | None, typer.Option(help="Dollars a coin; without it, no gap.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Print what bitcoin would cost on equal risk capital with gold, and all that this assumes.
+
+    Example: `monitor fair-value --ratio 1.8 --gold-investment 6.2e12 --spot 101500`
+    """
+    from monitor.commands import valuation  # noqa: PLC0415
+    from monitor.valuation import Given, Stored  # noqa: PLC0415
+
+    given, today = Given(ratio, gold_investment, supply, spot), datetime.now(UTC).date()
+    try:
+        valuation.show_fair_value(given, Stored(), today, as_json=as_json)
+    except valuation.Problem as error:
+        fail(str(error))
 
 
 @app.command()

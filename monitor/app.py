@@ -10,13 +10,18 @@ import asyncio
 import errno
 import logging
 import os
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from datetime import date
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
+import polars as pl
 
+from monitor.bars import BAR, STEPS
 from monitor.bus import Heard, Item, Listed, Queue
 from monitor.clock import Clock
 from monitor.compute import Core, Samples
@@ -25,10 +30,15 @@ from monitor.events import Event, Instrument, Millis
 from monitor.feed import UNREADABLE
 from monitor.follow import Choice, Follower, read_instruments
 from monitor.health import Health
+from monitor.history.store import Store
+from monitor.ladder import DAY, HOUR
 from monitor.metrics import METRICS
-from monitor.recording import Frame, Header, Recorder, Tick, bodies
+from monitor.past import HISTORY_DAYS, Past
+from monitor.phases import Thresholds
+from monitor.recording import Frame, Header, Recorder, RecordingError, Tick, bodies
 from monitor.rest import Rest
 from monitor.serve import Board, serve
+from monitor.valuation import bitcoin_supply, ether_supply
 from monitor.venue import ByRule, Instruments, Refused, Reply, Venue
 from monitor.venues import VENUES
 from monitor.views import Scope
@@ -77,10 +87,95 @@ def scope_of(config: Config, venues: Iterable[Venue], speed: float = 1.0) -> Sco
     return Scope(frozenset(names), config.min_coverage, speed)
 
 
-def core_of(venues: Sequence[Venue], scope: Scope) -> Core:
+def thresholds_of(config: Config) -> Thresholds:
+    """What the phases compare with.
+
+    Raises:
+        ConfigError: there is no threshold of a name.
+    """
+    known = [name for name in Thresholds.__struct_fields__ if name != "min_coverage"]
+    if unknown := sorted(set(config.thresholds) - set(known)):
+        raise ConfigError(f"thresholds: unknown {unknown[0]!r}; there are {', '.join(known)}")
+    return Thresholds(min_coverage=config.min_coverage, **config.thresholds)
+
+
+@lru_cache(maxsize=10_000)
+def _supply(asset: str, day: int) -> float | None:
+    of = SUPPLIES.get(asset)
+    known = None if of is None else of(date.fromordinal(day + EPOCH))
+    return None if known is None else known.value
+
+
+def supply(asset: str, time: Millis) -> float | None:
+    """Coins of an asset at a time, estimated without asking anybody; None if unknown."""
+    return _supply(asset, time // DAY)
+
+
+SUPPLIES = {"BTC": bitcoin_supply, "ETH": ether_supply}
+EPOCH = date(1970, 1, 1).toordinal()
+RECENT: Millis = 15 * DAY
+"""Hours of history that the longest window of growth, and a little more, reaches back to."""
+
+
+class Before(msgspec.Struct, frozen=True):
+    """What is known before the first tick: bars of closed days for the averages, of hours for the windows."""
+
+    daily: pl.DataFrame = pl.DataFrame(schema=BAR)
+    hourly: pl.DataFrame = pl.DataFrame(schema=BAR)
+    """The last two weeks, and the hours of today that are over."""
+    minutes: pl.DataFrame = pl.DataFrame(schema=BAR)
+    """Of the hour that is open."""
+
+    def past(self, scope: Scope, rule: Thresholds) -> Past:
+        """The averages and phases that follow from it."""
+        known = self.daily["time"].to_list()[-1:]
+        today = self.hourly.filter(pl.col("time") >= (known[0] + DAY if known else 0))
+        return Past(scope.venues, rule, supply, self.daily, today, self.minutes)
+
+
+def remember(store: Store, scope: Scope, now: Millis) -> Before:
+    """What the history holds."""
+    midnight = now // DAY * DAY
+    venues = scope.venues
+    return Before(
+        store.read("day", midnight - HISTORY_DAYS * DAY, midnight, venues=venues),
+        store.read("hour", midnight - RECENT, now, venues=venues),
+        store.read("minute", now // HOUR * HOUR, now, venues=venues),
+    )
+
+
+def beside(recording: Path) -> Path:
+    """Where a recording's monitor left what it knew before the first tick."""
+    return recording.with_name(recording.name.partition(".")[0] + ".before.parquet")
+
+
+def leave(before: Before, recording: Path) -> None:
+    """Writes what was known beside a recording: a replay needs it to compute the same."""
+    frames = zip(STEPS, (before.minutes, before.hourly, before.daily), strict=True)
+    path = beside(recording)
+    try:
+        pl.concat([of.with_columns(step=pl.lit(step)) for step, of in frames]).write_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise RecordingError(f"{path}: {error}") from error
+
+
+def left(recording: Path) -> Before:
+    """What was known when a recording began; nothing if it was left nowhere."""
+    if not (path := beside(recording)).exists():
+        return Before()
+    try:
+        bars = pl.read_parquet(path)
+        return Before(*(bars.filter(pl.col("step") == step).select(*BAR) for step in reversed(STEPS)))
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise RecordingError(f"{path}: cannot be read: {error}") from error
+
+
+def core_of(
+    venues: Sequence[Venue], scope: Scope, past: Past | None = None, hours: pl.DataFrame | None = None
+) -> Core:
     """The machine between queue and exposition."""
     feeds = {venue.name: venue.liquidation_feed for venue in venues}
-    return Core(METRICS, scope, feeds, [venue.name for venue in venues])
+    return Core(METRICS, scope, feeds, [venue.name for venue in venues], past, hours)
 
 
 def header_of(config: Config, venues: Sequence[Venue], speed: float) -> Header:
@@ -91,6 +186,7 @@ def header_of(config: Config, venues: Sequence[Venue], speed: float) -> Header:
         venues=tuple(venue.name for venue in venues), min_coverage=config.min_coverage,
         symbols={n: v.symbols for n, v in config.venues.items() if v.symbols is not None},
         oi_sides={n: v.oi_sides for n, v in config.venues.items() if v.oi_sides is not None},
+        thresholds=config.thresholds,
     )  # fmt: skip
 
 
@@ -101,23 +197,26 @@ async def running(
     """A live monitor, from the first connection to the last; `async with` ends it cleanly.
 
     Raises:
-        ConfigError: the address is taken.
-        OSError: the folder for recordings cannot be written.
+        ConfigError: the address is taken, or a threshold is unknown.
+        HistoryError: another monitor writes to the same state folder.
+        OSError: the folder for recordings, or the state folder, cannot be written.
     """
-    monitor = Monitor(config, clock, record_to)
-    try:
-        async with Rest() as rest, asyncio.TaskGroup() as group:
-            async with _serving(config.listen, monitor.board) if compute else _nothing() as address:
-                monitor.address = address
-                tasks = [group.create_task(f.run()) for f in monitor.followers(rest)]
-                tasks.append(group.create_task(monitor.tick() if compute else monitor.drain()))
-                try:
-                    yield monitor
-                finally:
-                    for task in tasks:
-                        task.cancel()
-    finally:
-        monitor.close()
+    with Store(config.state_dir / "history", writable=True) if compute else nullcontext() as store:
+        monitor = Monitor(config, clock, record_to, store)
+        try:
+            async with Rest() as rest, asyncio.TaskGroup() as group:
+                async with _serving(config.listen, monitor.board) if compute else _nothing() as address:
+                    monitor.address = address
+                    tasks = [group.create_task(f.run()) for f in monitor.followers(rest)]
+                    tasks.append(group.create_task(monitor.tick() if compute else monitor.drain()))
+                    tasks.append(group.create_task(monitor.keep()))
+                    try:
+                        yield monitor
+                    finally:
+                        for task in tasks:
+                            task.cancel()
+        finally:
+            monitor.close()
 
 
 @asynccontextmanager
@@ -141,12 +240,17 @@ async def _nothing() -> AsyncIterator[str]:
 class Monitor:
     """The parts of a live monitor."""
 
-    def __init__(self, config: Config, clock: Clock, record_to: Path | None) -> None:
+    def __init__(self, config: Config, clock: Clock, record_to: Path | None, store: Store | None) -> None:
         self.config = config
         self.clock = clock
         self.venues = venues_of(config)
         self.health = Health(self.venues, clock.speed, clock.now())
-        self.core = core_of(self.venues, scope_of(config, self.venues, clock.speed))
+        scope, rule = scope_of(config, self.venues, clock.speed), thresholds_of(config)
+        self.store = store
+        before = Before() if store is None else remember(store, scope, clock.now())
+        self.core = core_of(self.venues, scope, before.past(scope, rule), before.hourly)
+        self._closed: asyncio.Queue[pl.DataFrame] = asyncio.Queue()
+        self._storing = threading.Lock()
         self.board = Board(self.health, self.venues, clock.now)
         self.queue = Queue()
         self.address = ""
@@ -156,9 +260,15 @@ class Monitor:
             if record_to is None
             else Recorder(record_to, started, header_of(config, self.venues, clock.speed))
         )
+        if self.recorder is not None and before.daily.height + before.hourly.height:
+            leave(before, self.recorder.path)
 
     def close(self) -> None:
-        """Ends the recording."""
+        """Writes what is closed, and ends the recording."""
+        while not self._closed.empty():
+            self._store(self._closed.get_nowait())
+        with self._storing:  # a thread that was abandoned may still be writing
+            pass
         if self.recorder is not None:
             self.recorder.close()
 
@@ -170,6 +280,20 @@ class Monitor:
                 venue, choice_of(self.config, venue.name), rest, self.queue.put, record,
                 self.health, self.clock,
             )  # fmt: skip
+
+    async def keep(self) -> None:
+        """Writes closed minutes to the history, beside the ticks; a disk that refuses costs its minute."""
+        while True:
+            await asyncio.to_thread(self._store, await self._closed.get())
+
+    def _store(self, bars: pl.DataFrame) -> None:
+        if self.store is None:
+            return
+        try:
+            with self._storing:
+                self.store.append(bars)
+        except OSError as error:
+            self.health.failed("monitor", "history", str(error.strerror or error), self.clock.now())
 
     async def drain(self) -> None:
         """Only counts what is read: for `record`, which computes nothing."""
@@ -223,17 +347,22 @@ class Monitor:
         for (venue, kind), count in samples.views.implausible.items():
             text = f"{kind} of {count} instruments contradicts the market or its own past"
             health.failed(venue, "implausible", text, samples.now)
+        for bars in samples.closed:
+            self._closed.put_nowait(bars)
         self.board.samples = samples
 
 
 class Replay:
     """Feeds recorded entries to the machine that live items go through."""
 
-    def __init__(self, header: Header, step: Millis | None = None) -> None:
+    def __init__(self, header: Header, step: Millis | None = None, before: Before | None = None) -> None:
         self.venues = [VENUES[name] for name in header.venues or VENUES if name in VENUES]
         names = frozenset(header.scope) or frozenset(venue.name for venue in self.venues)
         self.health = Health(self.venues, header.speed)
-        self.core = core_of(self.venues, Scope(names, header.min_coverage, header.speed))
+        known = before or Before()
+        scope = Scope(names, header.min_coverage, header.speed)
+        rule = Thresholds(min_coverage=header.min_coverage, **header.thresholds)
+        self.core = core_of(self.venues, scope, known.past(scope, rule), known.hourly)
         self.board = Board(self.health, self.venues, lambda: self.now)
         self.now: Millis = 0
         self._header = header

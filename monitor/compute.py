@@ -11,12 +11,15 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import polars as pl
 
+from monitor.bars import Bars
 from monitor.bus import Item
 from monitor.events import Millis
 from monitor.ladder import Ladder
-from monitor.metric import LABELS, WINDOWS, Metric, View
+from monitor.metric import LABELS, WINDOWS, Metric
+from monitor.past import Looked, Past
+from monitor.phases import Thresholds
 from monitor.tables import Tables, Taken
-from monitor.views import Memory, Scope, Views, fixed, look
+from monitor.views import Memory, Scope, Views, fixed, look, remembered
 
 
 class Family(msgspec.Struct, frozen=True):
@@ -42,6 +45,10 @@ class Samples(msgspec.Struct, frozen=True):
     now: Millis
     families: Sequence[Family]
     views: Views
+    looked: Looked
+    """What years of history say of the instant."""
+    closed: Sequence[pl.DataFrame] = ()
+    """Bars of the minutes that this instant shows to be over, for the store."""
 
 
 class Core:
@@ -49,8 +56,9 @@ class Core:
 
     def __init__(
         self, metrics: Sequence[Metric], scope: Scope, feeds: Mapping[str, str],
-        venues: Sequence[str],
+        venues: Sequence[str], past: Past | None = None, hours: pl.DataFrame | None = None,
     ) -> None:  # fmt: skip
+        """`past`, `hours`: what is known of before the first tick; nothing if absent."""
         self.tables = Tables(venues, scope.speed)
         self._metrics = metrics
         self._windows = {name: WINDOWS[name] for name in WINDOWS if any(name in m.windows for m in metrics)}
@@ -59,6 +67,9 @@ class Core:
         self._ladder = Ladder()
         self._memory = Memory()
         self._fixed: tuple[int, pl.DataFrame] = (-1, pl.DataFrame())
+        self._bars = Bars()
+        self.past = past or Past(scope.venues, Thresholds(min_coverage=scope.min_coverage), _unknown)
+        self._hours = hours
 
     def apply(self, item: Item) -> None:
         """Takes an item into account."""
@@ -72,27 +83,43 @@ class Core:
         """The samples at that instant. One call at a time; may run in another thread than `apply`."""
         if self._fixed[0] != taken.version:
             self._fixed = taken.version, fixed(taken, self._scope, self._feeds)
+            if self._hours is not None:
+                self._ladder.fill(remembered(self._fixed[1], self._hours))
         views, self._memory = look(
             taken, self._fixed[1], self._memory, self._ladder, self._scope, self._windows
         )
-        return Samples(taken.now, families(self._metrics, views, taken.version), views)
+        closed = self._bars.push(taken.now, views.instrument)
+        for minute in closed:
+            self.past.add(minute)
+        looked = self.past.look(taken.now, taken.version, views.instrument, views.asset, views.asset_window)
+        return Samples(
+            taken.now, families(self._metrics, views, looked, taken.version), views, looked, closed
+        )
 
 
-def families(metrics: Sequence[Metric], views: Views, version: int) -> list[Family]:
+def _unknown(_asset: str, _time: Millis) -> float | None:
+    """The supply of a core that was told none."""
+    return None
+
+
+def families(metrics: Sequence[Metric], views: Views, looked: Looked, version: int) -> list[Family]:
     """Evaluates every metric over its view; one query a view."""
-    frames: dict[View, pl.DataFrame] = {
-        "instrument": views.instrument, "flow": views.flow, "asset": views.asset,
-        "asset_window": views.asset_window,
+    frames: dict[str, pl.DataFrame] = {
+        "instrument": views.instrument, "flow": views.flow,
+        "asset": pl.concat([views.asset, looked.asset], how="horizontal"),
+        "asset_window": views.asset_window, **looked.frames,
     }  # fmt: skip
     found: dict[str, Family] = {}
     for view, frame in frames.items():
         mine = [metric for metric in metrics if metric.view == view]
         values = frame.select(_value(metric).alias(metric.name) for metric in mine)
-        shape = tuple(frame["window"]) if view == "asset_window" else frame.height
+        # Instruments and flows are the same while their list is; other views have few rows.
+        fixed = view in ("instrument", "flow")
+        shape = frame.height if fixed else tuple(frame.select(LABELS[view]).rows())  # type: ignore[index]
         for metric in mine:
             key = metric.name, version, shape
             found[metric.name] = Family(metric, frame, values[metric.name], key)
-    return [found[metric.name] for metric in metrics]
+    return [found[metric.name] for metric in metrics if metric.name in found]
 
 
 def _value(metric: Metric) -> pl.Expr:

@@ -1,8 +1,7 @@
 """The settings: one TOML file, every key optional, unknown keys refused; the environment overrides.
 
 `MONITOR_LISTEN`, `MONITOR_ASSETS='["BTC"]'`, `MONITOR_VENUES__BYBIT__ENABLED=false`: two underscores
-go one level down. There are no secrets yet; those to come are read from the environment or from the
-file that a `*_file` key names, never from this one.
+go one level down. Secrets stand in the file that a `*_file` key names, never in this one.
 """
 
 from __future__ import annotations
@@ -43,6 +42,20 @@ class VenueConfig(BaseModel):
     """How the venue counts open interest, where the sources dispute it."""
 
 
+class SourceConfig(BaseModel):
+    """Settings of one slow source; naming one switches it on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = True
+    url: Annotated[str, Field(pattern="^https?://")] | None = None
+    """Asked instead of the source's own address; the answer has to have the source's form."""
+    file: Path | None = None
+    """Read instead of asking."""
+    key_file: Path | None = None
+    """File that holds the key, for sources that want one."""
+
+
 class Config(BaseSettings):
     """All settings, with their defaults."""
 
@@ -65,6 +78,10 @@ class Config(BaseSettings):
     """Below this share of fresh open interest the aggregates are absent."""
     tick_seconds: Annotated[float, Field(ge=0.2, le=60)] = 1.0
     venues: dict[str, VenueConfig] = {}
+    thresholds: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = {}
+    """Of the phases, by name (`phases.Thresholds`); those of the methodology if absent."""
+    sources: dict[str, SourceConfig] = {}
+    """Slow sources by name (`docs/SOURCES.md`)."""
 
     @field_validator("listen")
     @classmethod

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import polars as pl
 import yaml
 from rich.console import Console
 from rich.live import Live
@@ -19,28 +20,38 @@ from rich.table import Table
 from monitor.app import Monitor, running
 from monitor.clock import Clock
 from monitor.config import Config, ConfigError
-from monitor.page import clock as utc, coins, dollars, part, percent, share
+from monitor.history.store import Store
+from monitor.page import clock as utc, dollars, part, percent, share
 from monitor.simulated import SCENARIOS, Exchange, Market, simulate
+from monitor.simulated.past import past
 from monitor.venues import VENUES
 
 START = 1_790_755_200_000
 """2026-09-30 08:00 UTC, in milliseconds: a demo begins there, so that two are alike."""
+FAST = 360.0
+"""From this speed on a tick is six minutes of the market."""
 REPOSITORY = Path(__file__).parent.parent
 
 
 async def demo(
-    config: Config, *, seconds: float | None, scenario: str, speed: float, seed: int,
+    config: Config, *, seconds: float | None, scenario: str, speed: float | None, seed: int,
     out: Path | None, with_prometheus: bool,
 ) -> int:  # fmt: skip
     """Until cancelled or the time is over; 1 if no level of open interest was reached."""
     if scenario not in SCENARIOS:
         raise ConfigError(f"unknown scenario {scenario!r}; there are {', '.join(SCENARIOS)}")
+    speed = speed or SCENARIOS[scenario].speed
     clock = Clock(START, speed)
-    market = Market(SCENARIOS[scenario], seed, START)
+    market = Market(SCENARIOS[scenario], seed, START, grain_s=60 if speed > FAST else 1)
     console = Console(stderr=True, soft_wrap=True)
     if not console.is_terminal:
         console.width = 120
     async with AsyncExitStack() as stack:
+        # A demo has a past of its own, and leaves none.
+        state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="leverage-monitor-")))
+        tick = max(0.2, min(config.tick_seconds, FAST / speed))
+        config = config.model_copy(update={"state_dir": state, "tick_seconds": tick})
+        await asyncio.to_thread(plant, state, market)
         exchanges = await stack.enter_async_context(simulate(VENUES, market, clock))
         monitor = await stack.enter_async_context(running(against(config, exchanges), clock, record_to=out))
         console.print(f"Status page  http://{monitor.address}/", highlight=False)
@@ -59,6 +70,13 @@ async def demo(
         samples = monitor.board.samples
     reached = samples is not None and samples.views.asset["usd"].count() > 0
     return 0 if reached else 1
+
+
+def plant(state_dir: Path, market: Market) -> None:
+    """Gives a monitor the past of a simulated market, as `monitor backfill` would."""
+    with Store(state_dir / "history", writable=True) as store:
+        store.backfill("simulated", "day", past(market, "day"))
+        store.backfill("simulated", "hour", past(market, "hour"))
 
 
 def against(config: Config, exchanges: dict[str, Exchange]) -> Config:
@@ -89,21 +107,24 @@ def _table(monitor: Monitor, market: Market) -> Table:
     up = sum(monitor.health.stream_up(*key) for key in channels)
     title = f"{utc(now)}  {market.leg(now)}  {up} of {len(channels)} channels up"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for name in ("asset", "price", "open interest", "in coins", "growth 5m", "growth 1h",
-                 "funding 8h", "liquidated 1h", "volatility 1h", "coverage"):  # fmt: skip
-        table.add_column(name, justify="left" if name == "asset" else "right", no_wrap=True)
+    names = ("asset", "phase", "price", "open interest", "against average", "growth 4h", "growth 24h",
+             "funding 8h", "liquidated 1h", "coverage")  # fmt: skip
+    for name in names:
+        table.add_column(name, justify="left" if name in names[:2] else "right", no_wrap=True)
     samples = monitor.board.samples
     if samples is None:
         return table
     windows = {(row["asset"], row["window"]): row for row in samples.views.asset_window.iter_rows(named=True)}
-    for row in samples.views.asset.iter_rows(named=True):
-        minutes = windows.get((row["asset"], "5m"), {})
-        hour = windows.get((row["asset"], "1h"), {})
+    levels = pl.concat([samples.views.asset, samples.looked.asset], how="horizontal")
+    for row in levels.iter_rows(named=True):
+        of = {window: windows.get((row["asset"], window), {}) for window in ("1h", "4h", "24h")}
+        average, ratio = row["average"], row["oi_to_market_cap"]
+        phase = row["phase"].replace("_", " ") + ("?" if row["provisional"] else "")
         table.add_row(
-            row["asset"], dollars(row["reference"]), dollars(row["usd"]), coins(row["coins"]),
-            percent(minutes.get("growth")), percent(hour.get("growth")),
-            percent(row["rate_8h"], 4), part(hour.get("liquidation_intensity")),
-            share(hour.get("realized_volatility")), share(row["coverage"]),
+            row["asset"], phase, dollars(row["reference"]), dollars(row["usd"]),
+            percent(ratio / average - 1 if ratio and average else None, 1),
+            percent(of["4h"].get("growth")), percent(of["24h"].get("growth")),
+            percent(row["rate_8h"], 4), part(of["1h"].get("liquidation_intensity")), share(row["coverage"]),
         )  # fmt: skip
     return table
 

@@ -23,6 +23,12 @@ from monitor.venue import DOLLARS, Instruments, Poll, Refused, Request, Topic, U
 REREAD_AT_MOST_EVERY_S = 60.0
 
 
+POLL_SPEED = 60.0
+"""Speed of the market's clock from which on polls are asked for more often than a venue wants."""
+POLL_LEAST = 0.05
+"""Least part of a poll's own pause."""
+
+
 class Choice(msgspec.Struct, frozen=True):
     """Which of a venue's instruments are ours, and how the operator wants them counted."""
 
@@ -176,6 +182,8 @@ class Follower:
     async def _poll(self, poll: Poll) -> None:
         """Asks every `poll.every_s`; a question that fails is asked again at its next turn."""
         loop = asyncio.get_running_loop()
+        # A demo in a hurry asks more often, or an answer would be hours old on its clock.
+        every = poll.every_s * min(1.0, max(POLL_LEAST, POLL_SPEED / self._clock.speed))
         up = self._health.up[self.venue.name, poll.channel.name]
 
         def fall() -> None:
@@ -192,7 +200,7 @@ class Follower:
                         up["poll"] = True
                         silence.cancel()
                         silence = loop.call_later(poll.channel.silent_after_s, fall)
-                await asyncio.sleep(max(0.0, began + poll.every_s - loop.time()))
+                await asyncio.sleep(max(0.0, began + every - loop.time()))
         finally:
             silence.cancel()
 

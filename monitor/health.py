@@ -27,9 +27,15 @@ from monitor.venue import Venue
 
 STAGES = (
     "connect", "handshake", "throttled", "refused", "silent", "oversize", "parse", "clock", "late",
-    "repeated", "poll", "instruments", "implausible", "compute",
+    "repeated", "poll", "instruments", "implausible", "compute", "history",
 )  # fmt: skip
 """Where things go wrong. `repeated` counts what a venue sent again, which is normal after a reconnect."""
+
+SOURCE_PROBLEMS = (
+    "unreachable", "timeout", "status", "denied", "throttled", "redirect", "oversize", "rubbish", "file",
+    "cache",
+)  # fmt: skip
+"""What is wrong with a slow source. `denied`: 401, 403 and the like; `cache`: what was kept is unreadable."""
 
 DELAY_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 COMPUTE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
@@ -59,6 +65,16 @@ HEALTH: Mapping[str, tuple[str, tuple[str, ...], str]] = {
     "monitor_implausible_readings": (
         "gauge", ("venue", "kind"),
         "Instruments whose reading is refused at present: it contradicts the market or its own past.",
+    ),
+    "monitor_source_timestamp_seconds": (
+        "gauge", ("source",), "Of what time the newest good value of a slow source is.",
+    ),
+    "monitor_source_max_age_seconds": (
+        "gauge", ("source",), "How old the newest good value of a slow source may be.",
+    ),
+    "monitor_source_problems_total": (
+        "counter", ("source", "kind"),
+        "What went wrong with a slow source, by kind: " + " ".join(SOURCE_PROBLEMS) + ".",
     ),
     "monitor_compute_duration_seconds": ("histogram", (), "Time of one tick, evaluation and all."),
     "monitor_market_clock_speed_ratio": (
@@ -109,6 +125,11 @@ class Health(Collector):
         """Channels on which a venue has nothing of ours, such as the volatility index of an asset that has
         none: they are neither up nor down. Known once the venue's instruments are."""
         self.implausible: Mapping[tuple[str, str], int] = {}
+        self.source_as_of: dict[str, Millis] = {}
+        self.source_max_age: dict[str, Millis] = {}
+        self.source_problems: Counter[tuple[str, str]] = Counter()
+        self.source_last_problem: dict[str, Problem] = {}
+        """Of each slow source whose last question failed."""
         self.dropped = 0
         self.speed = speed
         self.since = since
@@ -147,6 +168,22 @@ class Health(Collector):
         self.errors[venue, stage] += 1
         self.last_problem[venue] = Problem(at, stage, text[:200])
 
+    def source(self, name: str, max_age: Millis) -> None:
+        """Makes the series of a slow source, at zero."""
+        self.source_max_age[name] = max_age
+        for kind in SOURCE_PROBLEMS:
+            self.source_problems[name, kind] += 0
+
+    def source_good(self, name: str, as_of: Millis) -> None:
+        """A slow source told a good value of that time."""
+        self.source_as_of[name] = as_of
+        self.source_last_problem.pop(name, None)
+
+    def source_failed(self, name: str, kind: str, text: str, at: Millis) -> None:
+        """Counts a problem of a slow source and keeps its text for the status page."""
+        self.source_problems[name, kind] += 1
+        self.source_last_problem[name] = Problem(at, kind, text[:200])
+
     def computed(self, seconds: float) -> None:
         """Counts a tick."""
         self._compute.observe(seconds)
@@ -178,6 +215,9 @@ class Health(Collector):
                 for venue in self.frames
                 for kind in ("mark", "open_interest")
             ],
+            "monitor_source_timestamp_seconds": [([n], at / 1000) for n, at in self.source_as_of.items()],
+            "monitor_source_max_age_seconds": [([n], age / 1000) for n, age in self.source_max_age.items()],
+            "monitor_source_problems_total": [(list(key), n) for key, n in self.source_problems.items()],
             "monitor_market_clock_speed_ratio": [([], self.speed)],
         }
         for name, (kind, labels, text) in HEALTH.items():

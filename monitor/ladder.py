@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
@@ -27,6 +27,8 @@ RINGS: Mapping[Millis, Millis] = {
     HOUR: 30 * DAY,
 }
 """Step → span."""
+COARSEST = 4
+"""A window is at least so many steps of the ring that tells its far end."""
 
 
 class _Ring:
@@ -34,8 +36,11 @@ class _Ring:
         self.step, self.span = step, span
         self.times: deque[Millis] = deque()
         self.frames: deque[pl.DataFrame] = deque()
+        self.pushed: Millis | None = None
+        """Time of the first frame that was pushed."""
 
     def push(self, now: Millis, frame: pl.DataFrame) -> None:
+        self.pushed = now if self.pushed is None else self.pushed
         if self.times and now < self.times[-1] + self.step:
             return
         self.times.append(now)
@@ -64,12 +69,24 @@ class Ladder:
         1.2 windows (an outage): such a difference would be one of another window.
         """
         for ring in self._rings:
-            if ring.span >= window:
+            if ring.span >= window >= COARSEST * ring.step:
                 at = bisect_right(ring.times, now - window) - 1
-                if at < 0 or ring.times[at] < now - window - max(ring.step, window // 5):
-                    return None
-                return ring.times[at], ring.frames[at]
+                if at >= 0 and ring.times[at] >= now - window - max(ring.step, window // 5):
+                    return ring.times[at], ring.frames[at]
         return None
+
+    def fill(self, past: Sequence[tuple[Millis, pl.DataFrame]]) -> None:
+        """Puts frames of before the first tick, in the order of time, on the coarsest ring.
+
+        Frames that were filled in before are replaced.
+        """
+        ring = self._rings[-1]
+        first = ring.pushed
+        before = [(time, frame) for time, frame in past if first is None or time < first]
+        own = zip(ring.times, ring.frames, strict=True)
+        since = [(time, frame) for time, frame in own if first is not None and time >= first]
+        ring.times = deque(time for time, _ in (*before, *since))
+        ring.frames = deque(frame for _, frame in (*before, *since))
 
     def __len__(self) -> int:
         return sum(len(ring.times) for ring in self._rings)

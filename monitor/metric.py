@@ -10,21 +10,37 @@ import polars as pl
 from monitor.events import Millis
 from monitor.ladder import DAY, HOUR, MINUTE
 
-View = Literal["instrument", "flow", "asset", "asset_window"]
-"""The shapes of `views.py`: a row per instrument; per venue, asset and position; per asset; per
-asset and window."""
+View = Literal[
+    "instrument", "flow", "asset", "asset_window", "asset_horizon", "asset_venue", "phase", "verdict",
+    "asset_kind", "kind", "asset_window_estimator", "asset_macro", "asset_kind_macro", "kind_macro", "ratio",
+    "bound", "market",
+]  # fmt: skip
+"""The shapes that metrics are computed over, named by what a row stands for (`market`: one row)."""
 LABELS: dict[View, tuple[str, ...]] = {
     "instrument": ("venue", "asset", "symbol"),
     "flow": ("venue", "asset", "position"),
     "asset": ("asset",),
     "asset_window": ("asset", "window"),
+    "asset_horizon": ("asset", "window"),
+    "asset_venue": ("asset", "venue"),
+    "phase": ("asset", "phase"),
+    "verdict": ("asset", "verdict"),
+    "asset_kind": ("asset", "kind"),
+    "kind": ("kind",),
+    "asset_window_estimator": ("asset", "window", "estimator"),
+    "asset_macro": ("asset",),
+    "asset_kind_macro": ("asset", "kind"),
+    "kind_macro": ("kind",),
+    "ratio": ("window", "gold", "bound"),
+    "bound": ("bound",),
+    "market": (),
 }
 WINDOWS: dict[str, Millis] = {
     "1m": MINUTE, "5m": 5 * MINUTE, "1h": HOUR, "4h": 4 * HOUR, "24h": DAY, "72h": 3 * DAY,
     "14d": 14 * DAY,
 }  # fmt: skip
 Kind = Literal["gauge", "counter"]
-UNITS = ("usd", "coins", "ratio", "seconds", "info")
+UNITS = ("usd", "coins", "ratio", "seconds", "info", "tonnes")
 """What a name ends in (before `_total`)."""
 
 

@@ -38,6 +38,7 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="is"):
     min_coverage: float = 0.6
     symbols: dict[str, tuple[str, ...]] = {}
     oi_sides: dict[str, int] = {}
+    thresholds: dict[str, float] = {}
 
 
 class Frame(msgspec.Struct, frozen=True, tag="frame", tag_field="is"):

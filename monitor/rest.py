@@ -11,12 +11,12 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Self
+from typing import Protocol, Self
 
 import aiohttp
 from aiolimiter import AsyncLimiter
 
-from monitor.venue import Budget, Request, Venue
+from monitor.venue import Budget, InstrumentList, Request
 
 TIMEOUT_S = 10.0
 LARGEST = 64 << 20
@@ -26,6 +26,14 @@ PAGES = 50
 
 class RestError(Exception):
     """The question was not answered. The text is short and names status or reason."""
+
+
+class Answered(RestError):  # noqa: N818 -- reads as what happened
+    """With another status than 200."""
+
+    def __init__(self, status: int, path: str) -> None:
+        super().__init__(f"HTTP {status} at {path.partition('?')[0]}")
+        self.status = status
 
 
 class Throttled(RestError):  # noqa: N818 -- reads as what happened
@@ -50,6 +58,26 @@ def retry_after(value: str | None, default: float) -> float:
     return min(max(seconds, 0.0), 86_400.0) if math.isfinite(seconds) else default
 
 
+class Host(Protocol):
+    """Who is asked: a venue, or a source of its past."""
+
+    @property
+    def rest_url(self) -> str:
+        """Base address."""
+
+    @property
+    def budget(self) -> Budget:
+        """What it allows."""
+
+
+class Listing(Host, Protocol):
+    """Who has a list of instruments."""
+
+    @property
+    def instruments(self) -> InstrumentList:
+        """How it is read."""
+
+
 class Rest:
     """Asks within the budgets. One for the whole program, used as an async context manager."""
 
@@ -67,7 +95,7 @@ class Rest:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
-    async def ask(self, venue: Venue, request: Request) -> bytes:
+    async def ask(self, venue: Host, request: Request) -> bytes:
         """The body of the answer.
 
         Raises:
@@ -87,7 +115,7 @@ class Rest:
                     self._pause(budget, seconds)
                     raise Throttled(answer.status, seconds)
                 if answer.status != 200:  # noqa: PLR2004 -- OK
-                    raise RestError(f"HTTP {answer.status} at {request.path.partition('?')[0]}")
+                    raise Answered(answer.status, request.path)
                 read = bytearray()
                 async for chunk in answer.content.iter_any():
                     read += chunk
@@ -99,7 +127,7 @@ class Rest:
         except aiohttp.ClientError as error:
             raise RestError(str(error) or type(error).__name__) from error
 
-    async def instruments(self, venue: Venue) -> Sequence[bytes]:
+    async def instruments(self, venue: Listing) -> Sequence[bytes]:
         """All answers that list the venue's instruments, pages after their first.
 
         Raises:

@@ -13,13 +13,16 @@ keep one venue from moving an aggregate by itself:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from typing import TypeAlias
 
 import msgspec
 import polars as pl
 
+from monitor.aggregate import CAP, QUARANTINE_DAYS, capped, contradicts, strays
 from monitor.events import Instrument, Millis
-from monitor.ladder import HOUR, MINUTE, Ladder
+from monitor.ladder import DAY, HOUR, MINUTE, SECOND, Ladder
 from monitor.readings import (
     ASSET,
     NATIVE,
@@ -36,6 +39,10 @@ CARRY_LIFE: Millis = HOUR
 """How long a silent instrument stays in a level."""
 EXPIRED_SHARE = 0.02
 """Share of the last known open interest that may be silent for longer than that."""
+
+LONG: Millis = HOUR
+LONG_EVERY: Millis = 5 * SECOND
+"""Windows longer than `LONG` are looked at this often: their far end moves in steps of minutes."""
 
 YEAR_S = 365 * 86_400.0
 
@@ -58,11 +65,18 @@ MEMORY = {
 _SUMS = ("squares", "seconds", "long_usd", "short_usd")
 
 
+Accused: TypeAlias = Mapping[int, Millis]
+"""Number of a part (an asset at a venue) → when it last contradicted the other venues."""
+
+
 class Memory(msgspec.Struct, frozen=True):
     """What one tick leaves to the next."""
 
     now: Millis | None = None
     columns: pl.DataFrame = pl.DataFrame(schema=MEMORY)
+    accused: Accused = {}
+    long: tuple[int, pl.DataFrame] | None = None
+    """The changes over the longer windows, and when they were computed, in steps of `LONG_EVERY`."""
 
 
 class Views(msgspec.Struct, frozen=True):
@@ -91,6 +105,7 @@ def fixed(taken: Taken, scope: Scope, feeds: Mapping[str, str]) -> pl.DataFrame:
             "margin": pl.Series([of.margin for of in rows], dtype=pl.String),
             "venue_id": pl.Series([place[of.venue] for of in rows], dtype=pl.UInt32),
             "asset_id": pl.Series([number[of.asset] for of in rows], dtype=pl.UInt32),
+            "part_id": pl.Series([number[of.asset] * 64 + place[of.venue] for of in rows], dtype=pl.UInt32),
             "inverse": pl.Series([of.margin == "inverse" for of in rows], dtype=pl.Boolean),
             "multiplier": pl.Series([of.multiplier for of in rows], dtype=pl.Float64),
             "face": pl.Series([_face(of, of.oi_unit) for of in rows], dtype=pl.Float64),
@@ -137,18 +152,25 @@ def look(
     rows = readings(pl.concat([of, taken.state, before], how="horizontal"), now, scope.speed)
     rows = _flows(_returns(rows, now, memory.now), taken.liquidations)
     ladder.push(now, rows.select(_STEP))
+    short = {name: length for name, length in windows.items() if length <= LONG}
+    changes, accused = _asset_windows(rows, now, ladder, scope, short, memory.accused)
+    slow = memory.long
+    if slow is None or slow[0] != now // LONG_EVERY or slow[1].is_empty():
+        long = {name: length for name, length in windows.items() if length > LONG}
+        found, accused = _asset_windows(rows, now, ladder, scope, long, accused)
+        slow = now // LONG_EVERY, found
     views = Views(
         now=now,
         instrument=rows,
         flow=_flow(rows),
         asset=_assets(rows, taken, scope),
-        asset_window=_asset_windows(rows, now, ladder, scope, windows),
+        asset_window=pl.concat([changes, slow[1]]),
         implausible=implausible(rows),
     )
     left = rows.select(
         pl.col("price").alias("last_price"), pl.col("face").alias("last_face"), *list(MEMORY)[2:]
     )
-    return views, Memory(now, left)
+    return views, Memory(now, left, accused, slow)
 
 
 def _padded(frame: pl.DataFrame, height: int) -> pl.DataFrame:
@@ -221,6 +243,36 @@ _STEP = [
 """What a step of the ladder holds."""
 
 
+def remembered(of: pl.DataFrame, hours: pl.DataFrame) -> list[tuple[Millis, pl.DataFrame]]:
+    """Steps of the ladder made of hourly bars of before the first tick, for the slots of `fixed`.
+
+    Sums begin at 0 with the first tick, so those of before are below it. Returns are not remembered.
+    """
+    key = ["venue", "asset", "symbol"]
+    mine = hours.filter(pl.col("venue").is_in(of.filter("scope")["venue"].unique().to_list()))
+    if mine.is_empty() or of.is_empty():
+        return []
+    slots = of.select(*key, "inverse", "multiplier")
+    times = mine.select("time").unique().sort("time")
+    flows = [
+        -pl.col(name).fill_null(0.0).reverse().cum_sum().reverse().over(key)
+        for name in ("long_usd", "short_usd")
+    ]
+    rows = (
+        times.join(slots, how="cross", maintain_order="left_right")
+        .join(mine, on=["time", *key], how="left", maintain_order="left")
+        .with_columns(native_then=pl.col("native") / pl.when("inverse").then(1.0).otherwise("multiplier"))
+        # Flows since a bar's close are those of the bars after it.
+        .with_columns(flow.shift(-1, fill_value=0.0).over(key).alias(f"{name}_then")
+                      for flow, name in zip(flows, ("long_usd", "short_usd"), strict=True))
+        .with_columns(pl.lit(None, dtype=pl.Float64).alias(f"{name}_then") for name in ("squares", "seconds"))
+        .select("native_then", pl.col("usd").alias("known_then"), *(f"{name}_then" for name in _SUMS))
+    )  # fmt: skip
+    return [
+        (time + HOUR, rows.slice(number * of.height, of.height)) for number, time in enumerate(times["time"])
+    ]
+
+
 def _flow(rows: pl.DataFrame) -> pl.DataFrame:
     """Liquidated dollars since the start by venue, asset and position; none where no feed exists."""
     sums = (
@@ -283,60 +335,116 @@ def _assets(rows: pl.DataFrame, taken: Taken, scope: Scope) -> pl.DataFrame:
 
 
 def _asset_windows(
-    rows: pl.DataFrame, now: Millis, ladder: Ladder, scope: Scope, windows: Mapping[str, Millis]
-) -> pl.DataFrame:
-    """Changes between now and the start of each window that the ladder reaches back to."""
+    rows: pl.DataFrame, now: Millis, ladder: Ladder, scope: Scope, windows: Mapping[str, Millis],
+    accused: Accused,
+) -> tuple[pl.DataFrame, Accused]:  # fmt: skip
+    """Changes between now and the start of each window that the ladder reaches back to.
+
+    Of venues first, then of the asset over those that are believed: `aggregate.py` has the rules.
+    """
     today = rows.select(
-        ASSET, "asset", "venue_id", "expected", "liquidation_feed", "perpetual", "scope", *_SUMS,
-        native=pl.when("fresh").then(NATIVE),
+        ASSET, "part_id", "expected", "perpetual", "scope", *_SUMS,
+        feed=pl.col("liquidation_feed") != "none", native=pl.when("fresh").then(NATIVE),
     )  # fmt: skip
     stacked = []
-    for name, length in windows.items():
+    names = list(windows)
+    for number, (name, length) in enumerate(windows.items()):
         if (found := ladder.lag(now, length)) is not None:
-            then = _padded(found[1], rows.height)
-            window = pl.lit(name).alias("window")
-            length_s = pl.lit(length / 1000).alias("length_s")
-            stacked.append(pl.concat([today, then], how="horizontal").with_columns(window, length_s))
+            stacked.append(
+                pl.concat([today, _padded(found[1], rows.height)], how="horizontal").with_columns(
+                    number=pl.lit(number * _PLACES, dtype=pl.UInt32),
+                    length_s=pl.lit(length / 1000 if name in _VOLATILE else math.inf),
+                )
+            )
     if not stacked:
-        return pl.DataFrame(schema=_ASSET_WINDOW)
-    both = (pl.col("native") > 0) & (pl.col("native_then") > 0)
+        return pl.DataFrame(schema=_ASSET_WINDOW), accused
+    # Sums of columns are far cheaper than sums of filtered ones: what does not count is null in them.
     weight = pl.col("known_then")
-    feed = (pl.col("liquidation_feed") != "none") & weight.is_not_null()
-    squares = pl.col("squares") - pl.col("squares_then")
-    seconds = pl.col("seconds") - pl.col("seconds_then")
+    both = (pl.col("native") > 0) & (pl.col("native_then") > 0)
+    fed = pl.when("feed").then(weight)
     flow = pl.sum_horizontal(pl.col(f"{p}_usd") - pl.col(f"{p}_usd_then") for p in ("long", "short"))
-    log = (pl.col("native") / pl.col("native_then")).log()
-    frame = (
-        pl.concat(stacked)
-        .filter(pl.col("perpetual") & pl.col("scope"))
-        .group_by("window", ASSET, maintain_order=True)
-        .agg(
-            pl.col("asset").first(),
-            pl.col("expected").max(),
-            (weight * log).filter(both).sum().alias("growth_weighted"),
-            weight.filter(both).sum().alias("growth_weight"),
-            weight.sum().alias("known_usd"),
-            pl.col("venue_id").filter(weight.is_not_null()).n_unique().alias("venues"),
-            (squares / seconds * YEAR_S).filter(seconds >= 0.8 * pl.col("length_s"))
-            .sqrt().median().alias("realized_volatility"),
-            flow.filter(feed).sum().alias("liquidated_usd"),
-            weight.filter(feed).sum().alias("feed_usd"),
-        )
+    seconds = pl.col("seconds") - pl.col("seconds_then")
+    mine = pl.concat(stacked).filter(pl.col("perpetual") & pl.col("scope")).select(
+        pl.col("number") + pl.col("part_id"),
+        "expected",
+        asset_window=pl.col("number") + pl.col(ASSET),
+        growth=pl.when(both).then(weight * (pl.col("native") / pl.col("native_then")).log()),
+        weight=pl.when(both).then(weight),
+        known_usd=weight,
+        liquidated_usd=pl.when(fed.is_not_null()).then(flow),
+        feed_usd=fed,
+        square=pl.when(seconds >= 0.8 * pl.col("length_s")).then(
+            (pl.col("squares") - pl.col("squares_then")) / seconds * YEAR_S
+        ),
+    )  # fmt: skip
+    sums = ("weight", "known_usd", "liquidated_usd", "feed_usd")
+    venues = mine.group_by("number", maintain_order=True).agg(
+        pl.col("asset_window", "expected").first(),
+        pl.col("growth", *sums).sum(),
+        pl.col("known_usd").count().alias("known"),
+    )
+    mean = pl.col("growth") / pl.col("weight")
+    venues = venues.with_columns(growth=pl.when(pl.col("weight") > 0).then(mean))
+    venues, accused = _heard(venues, now, accused, scope)
+    frame = venues.with_columns(
+        growth=pl.col("growth") * pl.col("share"), weight=pl.when(pl.col("share") > 0).then("weight"),
+        venues=(pl.col("known") > 0).cast(pl.UInt32),
+    ).group_by("asset_window", maintain_order=True).agg(
+        pl.col("expected").max(), pl.col("growth", *sums, "venues").sum(),
+    )  # fmt: skip
+    moves = (
+        mine.filter(pl.col("square").is_not_null())
+        .group_by("asset_window").agg(pl.col("square").median().sqrt().alias("realized_volatility"))
     )  # fmt: skip
     reached = pl.col("venues") / pl.col("expected")
-    covered = pl.col("growth_weight") / pl.col("known_usd") * reached >= scope.min_coverage
-    return frame.select(
-        "asset",
-        "window",
-        growth=pl.when(covered).then(pl.col("growth_weighted") / pl.col("growth_weight")),
-        liquidation_intensity=pl.when(covered & (pl.col("feed_usd") > 0)).then(
-            pl.col("liquidated_usd") / pl.col("feed_usd")
-        ),
+    covered = pl.col("weight") / pl.col("known_usd") * reached >= scope.min_coverage
+    assets = dict(rows.select(ASSET, "asset").unique().rows())
+    keys = frame["asset_window"].to_list()
+    growth = pl.when(covered).then("growth")
+    heard = covered & (pl.col("feed_usd") > 0)
+    return frame.join(moves, on="asset_window", how="left", maintain_order="left").select(
+        pl.Series("asset", [assets[key % _PLACES] for key in keys], dtype=pl.String),
+        pl.Series("window", [names[key // _PLACES] for key in keys], dtype=pl.String),
+        growth=growth,
+        known_usd="known_usd",
+        liquidated_usd=pl.when(heard).then("liquidated_usd"),
+        implied_liquidation_usd=pl.col("known_usd") * (1 - pl.min_horizontal(growth, 0 * growth).exp()),
+        liquidation_intensity=pl.when(heard).then(pl.col("liquidated_usd") / pl.col("feed_usd")),
         realized_volatility="realized_volatility",
-    )
+    ), accused  # fmt: skip
 
+
+_PLACES = 1 << 24
+"""Numbers of a window's groups: more than assets times venues."""
+
+
+def _heard(venues: pl.DataFrame, now: Millis, accused: Accused, scope: Scope) -> tuple[pl.DataFrame, Accused]:
+    """Adds who takes part in the growth of a window, and with what weight.
+
+    Who contradicts the others in any window is held to them more closely for a week.
+    """
+    over = ["asset_window"]
+    venues = venues.with_columns(aside=contradicts(pl.col("growth"), over))
+    life = int(QUARANTINE_DAYS * DAY * scope.speed)
+    known = {part: at for part, at in accused.items() if now - at <= life}
+    if venues["aside"].any():
+        known |= dict.fromkeys((venues.filter("aside")["number"] % _PLACES).to_list(), now)
+    if known:
+        lately = (pl.col("number") % _PLACES).is_in(list(known))
+        venues = venues.with_columns(aside=pl.col("aside") | (lately & strays(pl.col("growth"), over)))
+    share = pl.when(~pl.col("aside") & pl.col("growth").is_not_null()).then("weight")
+    venues = venues.with_columns(share=share / share.sum().over(over))
+    if venues["share"].max() is not None and (venues["share"] > CAP).any():
+        venues = capped(venues, "share", over)
+    return venues, known
+
+
+_VOLATILE = ("5m", "1h")
+"""Windows over which the ticks' own returns are summed; longer ones are made of bars."""
 
 _ASSET_WINDOW = {
-    "asset": pl.String, "window": pl.String, "growth": pl.Float64,
-    "liquidation_intensity": pl.Float64, "realized_volatility": pl.Float64,
+    "asset": pl.String, "window": pl.String, "growth": pl.Float64, "known_usd": pl.Float64,
+    "liquidated_usd": pl.Float64,
+    "implied_liquidation_usd": pl.Float64, "liquidation_intensity": pl.Float64,
+    "realized_volatility": pl.Float64,
 }  # fmt: skip

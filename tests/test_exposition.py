@@ -80,17 +80,22 @@ def test_prefixes_follow_the_instruments() -> None:
 
 
 def test_names_units_and_labels_follow_the_conventions() -> None:
-    units = ("_usd", "_coins", "_ratio", "_seconds", "_info")
+    units = ("_usd", "_coins", "_ratio", "_seconds", "_info", "_zscore", "_tonnes")
+    states = {
+        "leverage_phase", "leverage_phase_provisional", "leverage_deleveraging_verdict", "leverage_condition",
+        "leverage_purge_side", "leverage_venue_set_aside", "leverage_fair_value_gap_certain",
+        "leverage_etf_redemption_size", "leverage_market_condition",
+    }  # fmt: skip
     labels = {
         "venue", "asset", "symbol", "margin", "position", "window", "estimator", "gold", "bound", "phase",
-        "verdict", "kind", "stage", "channel",
+        "verdict", "kind", "stage", "channel", "source",
         # and those of the two _info families, whose labels are what they tell
         "contract_size", "quote", "oi_unit", "oi_sides", "oi_sides_reason", "liquidation_feed", "version",
         "python",
     }  # fmt: skip
     for metric in METRICS:
         assert metric.name.startswith("leverage_")
-        assert metric.name.removesuffix("_total").endswith(units)
+        assert metric.name in states or metric.name.removesuffix("_total").endswith(units)
         assert metric.name.endswith("_total") == (metric.kind == "counter")
         assert set(metric.all_labels) <= labels
         assert bool(metric.windows) == (metric.view == "asset_window")

@@ -197,6 +197,7 @@ async def world(
     clock = Clock(start, speed)
     market = Market(SCENARIOS[scenario], 7, NOW)
     config = Config(assets=ASSETS, listen="127.0.0.1:0", tick_seconds=0.2)
+    config = config.model_copy(update={"state_dir": config.state_dir / hostile})
     async with simulate(VENUES, market, clock, beat_s=0.2) as exchanges:
         exchanges[hostile].fault = fault
         async with running(against(config, exchanges), clock) as monitor:

@@ -10,12 +10,15 @@ ROOT = Path(__file__).parents[1] / "monitor"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("events",),
     ("clock", "venue", "bus", "ladder"),
-    ("venues", "metric", "tables", "readings"),
-    ("metrics", "views", "recording"),
-    ("compute", "health", "config"),
-    ("exposition", "rest", "page"),
-    ("feed", "serve"),
+    ("aggregate", "average"),
+    ("venues", "metric", "volatility", "valuation", "cme", "etf", "tables", "readings", "phases", "table"),
+    ("metrics", "volatility_ratio", "views", "recording", "bars", "sources"),
+    ("past", "health", "config", "history", "archives"),
+    ("compute",),
+    ("exposition", "rest", "page", "stack", "plot"),
+    ("feed", "serve", "slow"),
     ("follow",),
+    ("backfill",),
     ("app",),
     ("simulated",),
     ("commands", "demo"),
@@ -24,12 +27,44 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 """From the bottom up. A module imports only from lower rows; a package counts as one."""
 
 PURE = ("events", "venue", "venues", "bus", "ladder", "metric", "metrics", "tables", "readings", "views",
-        "compute", "exposition")  # fmt: skip
+        "bars", "archives", "compute", "aggregate", "average", "phases", "past", "exposition", "sources",
+        "volatility")  # fmt: skip
 FORBIDDEN = {"asyncio", "websockets", "aiohttp", "time", "datetime", "random", "os", "socket", "logging",
              "prometheus_client", "pathlib", "threading"}  # fmt: skip
 ONLY = {
     "websockets": {"feed", "commands"},
-    "polars": {"tables", "ladder", "readings", "views", "metric", "metrics", "compute", "page"},
+    "matplotlib": {"plot"},
+    "polars": {
+        "tables",
+        "ladder",
+        "readings",
+        "views",
+        "metric",
+        "metrics",
+        "compute",
+        "page",
+        "bars",
+        "history",
+        "archives",
+        "backfill",
+        "commands",
+        "sources",
+        "slow",
+        "aggregate",
+        "average",
+        "phases",
+        "past",
+        "table",
+        "plot",
+        "app",
+        "simulated",
+        "demo",
+        "volatility",
+        "volatility_ratio",
+        "valuation",
+        "cme",
+        "etf",
+    },
 }
 """Libraries that only these modules may import."""
 
@@ -86,6 +121,6 @@ def test_shared_code_names_no_venue() -> None:
     from monitor.venues import VENUES  # noqa: PLC0415 -- the only test that needs it
 
     for name, path in modules():
-        if name not in ("venues", "simulated", "__main__", "config"):
+        if name not in ("venues", "archives", "simulated", "__main__", "config"):
             text = path.read_text()
             assert not [venue for venue in VENUES if f'"{venue}"' in text], path.name

@@ -15,7 +15,7 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from monitor.app import Replay
+from monitor.app import Replay, left
 from monitor.config import ConfigError, address
 from monitor.events import as_json
 from monitor.feed import UNREADABLE
@@ -59,7 +59,7 @@ def _machine(found: Sequence[Path]) -> Replay:
     if header.format != FORMAT:
         raise RecordingError(f"{found[0]}: format {header.format}, this monitor reads {FORMAT}")
     ticks = any(isinstance(entry, Tick) for entry in entries)
-    return Replay(header, None if ticks else int(GRID * header.speed))
+    return Replay(header, None if ticks else int(GRID * header.speed), left(found[0]))
 
 
 def _entries(found: Sequence[Path], progress: Progress) -> Iterator[Entry]:

@@ -3,6 +3,7 @@
 from monitor.metric import Metric
 from monitor.metrics.deleveraging import DELEVERAGING
 from monitor.metrics.leverage import LEVERAGE
+from monitor.metrics.macro import MACRO
 from monitor.metrics.volatility import VOLATILITY
 
-METRICS: tuple[Metric, ...] = (*LEVERAGE, *DELEVERAGING, *VOLATILITY)
+METRICS: tuple[Metric, ...] = (*LEVERAGE, *DELEVERAGING, *VOLATILITY, *MACRO)

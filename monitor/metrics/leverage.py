@@ -99,4 +99,94 @@ LEVERAGE = (
         view="asset",
         value=pl.col("rate_8h"),
     ),
+    Metric(
+        name="leverage_supply_coins",
+        help="Coins in circulation: mined, by block height for bitcoin; an estimate between readings.",
+        view="asset",
+        value=pl.col("supply"),
+    ),
+    Metric(
+        name="leverage_market_cap_usd",
+        help="Supply times the reference price.",
+        view="asset",
+        value=pl.col("market_cap"),
+    ),
+    Metric(
+        name="leverage_open_interest_to_market_cap_ratio",
+        help="Open interest of the scope's perpetuals in coins over supply: the price cancels.",
+        view="asset",
+        value=pl.col("oi_to_market_cap"),
+    ),
+    Metric(
+        name="leverage_open_interest_to_market_cap_average_ratio",
+        help="Its long-term average: median of the three years before today, in the units of today's "
+        "scope. Absent with less than 120 days of history.",
+        view="asset",
+        value=pl.col("average"),
+    ),
+    Metric(
+        name="leverage_open_interest_to_market_cap_mean_ratio",
+        help="Its mean since the history begins, in the units of today's scope.",
+        view="asset",
+        value=pl.col("mean"),
+    ),
+    Metric(
+        name="leverage_open_interest_to_market_cap_zscore",
+        help="Log distance of open interest to market cap from its long-term average, in robust "
+        "standard deviations of three years.",
+        view="asset",
+        value=pl.col("z"),
+    ),
+    Metric(
+        name="leverage_open_interest_to_market_cap_percentile_ratio",
+        help="Mid-rank percentile of open interest to market cap in the three years before today.",
+        view="asset",
+        value=pl.col("percentile"),
+    ),
+    Metric(
+        name="leverage_funding_percentile_ratio",
+        help="Mid-rank percentile of the seven-day mean of weighted funding in the year before.",
+        view="asset",
+        value=pl.col("funding_percentile"),
+    ),
+    Metric(
+        name="leverage_stretch_ratio",
+        help="How crowded: 0.6 of the percentile of open interest to market cap and 0.4 of that of funding.",
+        view="asset",
+        value=pl.col("stretch"),
+    ),
+    Metric(
+        name="leverage_history_seconds",
+        help="Length of the history of open interest behind the averages.",
+        view="asset",
+        value=pl.col("history_s"),
+    ),
+    Metric(
+        name="leverage_open_interest_change_usd",
+        help="Change of open interest in 24 hours, split: what positions did at constant price, and "
+        "what the price did to them.",
+        view="asset_kind",
+        value=pl.col("effect_usd"),
+    ),
+    Metric(
+        name="leverage_condition",
+        help="1 while a condition holds, with hysteresis: funding_high, funding_low, liquidation_burst; "
+        "liquidation_contradiction: open interest fell far more than was reported liquidated; "
+        "average_disagreement: above the one average and under the other.",
+        view="asset_kind",
+        value=pl.col("condition"),
+    ),
+    Metric(
+        name="leverage_threshold_ratio",
+        help="What the phases and conditions compare with; growths are log changes, z in deviations.",
+        view="kind",
+        value=pl.col("value"),
+    ),
+    Metric(
+        name="leverage_venue_set_aside",
+        help="1 for a venue that took no part in the aggregates of the last day that closed: it "
+        "contradicted the others, stood still or is new.",
+        view="asset_venue",
+        value=pl.col("value"),
+    ),
 )  # fmt: skip

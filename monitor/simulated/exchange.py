@@ -150,7 +150,8 @@ class Exchange(Family):
             await asyncio.sleep(due - time.monotonic())
             beat += 1
             now = self.clock.now()
-            since, self._since = max(self._since, now - _LATE_MS), now
+            beats = int(4 * self.beat_s * 1000 * self.clock.speed)
+            since, self._since = max(self._since, now - max(_LATE_MS, beats)), now
             await self._watch(time.monotonic())
             if self._fault not in ("silent", "gone"):
                 await self._flush(beat, since, now)

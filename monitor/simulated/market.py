@@ -63,12 +63,17 @@ class Moment(msgspec.Struct, frozen=True, gc=False):
 
 
 class Market:
-    """The market of one scenario and one seed from a time (milliseconds) on."""
+    """The market of one scenario and one seed from a time (milliseconds) on.
 
-    def __init__(self, scenario: Scenario, seed: int, start: Millis) -> None:
+    Liquidations are made for stretches of `grain_s` seconds: a market that runs a thousand times faster than
+    the wall has no use for single seconds.
+    """
+
+    def __init__(self, scenario: Scenario, seed: int, start: Millis, grain_s: int = 1) -> None:
         self.scenario = scenario
         self.seed = seed
         self.start = start
+        self._grain_s = grain_s
         last = scenario.legs[-1]
         self._after = msgspec.structs.replace(
             last, name=CALM, liquidated=_CALM_LIQUIDATED, longs=0.5, noise=1.0
@@ -181,26 +186,29 @@ class Market:
         """Liquidations of a listing in [start, end), in order, however the time is cut."""
         if not listing.live or end <= start:
             return
-        for second in range(start // 1000, (end - 1) // 1000 + 1):
-            for forced in self._second(listing, second):
+        grain = self._grain_s * 1000
+        for stretch in range(start // grain, (end - 1) // grain + 1):
+            for forced in self._stretch(listing, stretch):
                 if start <= forced.time < end:
                     yield forced
 
-    def _second(self, listing: Listing, second: int) -> list[Forced]:
-        moment = self._moment(second * 1000)
+    def _stretch(self, listing: Listing, number: int) -> list[Forced]:
+        grain = self._grain_s
+        begin = number * grain * 1000
+        moment = self._moment(begin)
         ramp = smoothstep(moment.part / _RAMP)
         rate = moment.before.liquidated + (moment.leg.liquidated - moment.before.liquidated) * ramp
-        usd = self._first_usd(listing) * rate / 3600
-        # Orders grow in a cascade, as they do.
-        mean = _ORDER_USD * (1 + 3 * min(1.0, rate / 0.07))
+        usd = self._first_usd(listing) * rate / 3600 * grain
+        # Orders grow in a cascade, as they do; in a long stretch several are told as one.
+        mean = _ORDER_USD * (1 + 3 * min(1.0, rate / 0.07)) * math.sqrt(grain)
         key = self._key("liquidations", listing.venue, listing.symbol)
-        count = poisson(usd / mean, draw(key, second * 512))
+        count = poisson(usd / mean, draw(key, number * 512))
         found = []
         for place in range(count):
-            chance = [draw(key, second * 512 + 1 + 5 * place + at) for at in range(5)]
-            time = second * 1000 + int(chance[0] * 1000)
+            chance = [draw(key, number * 512 + 1 + 5 * place + at) for at in range(5)]
+            time = begin + int(chance[0] * 1000 * grain)
             position: Position = "long" if chance[1] < moment.leg.longs else "short"
-            price = self.mark(listing, second * 1000) * (1 + 0.0006 * (chance[2] - 0.5))
+            price = self.mark(listing, begin) * (1 + 0.0006 * (chance[2] - 0.5))
             value = mean * heavy(chance[3], chance[4])
             steps = max(1, round(value / self._usd(listing, listing.step, price)))
             amount = steps * listing.step
@@ -209,7 +217,7 @@ class Market:
         return [
             Forced(
                 listing, time, position, price, amount, self._usd(listing, amount, price),
-                second * 64 + number,
+                number * 64 + place,
             )
-            for number, (time, _, position, price, amount) in enumerate(found)
+            for place, (time, _, position, price, amount) in enumerate(found)
         ]  # fmt: skip

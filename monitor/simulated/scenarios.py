@@ -36,6 +36,8 @@ class Scenario(msgspec.Struct, frozen=True):
 
     name: str
     legs: tuple[Leg, ...]
+    speed: float = 60.0
+    """Market seconds in a second of the wall, for a demo."""
 
 
 def _of(btc: float, eth: float) -> Mapping[str, float]:
@@ -73,6 +75,34 @@ SCENARIOS: dict[str, Scenario] = {
                     volatility=48, liquidated=0.0006, longs=0.4,
                 ),
             ),
+        ),
+        # The same in days, for the phases: they take days to be sure of. Begins while leverage builds up.
+        Scenario(
+            "cycle",
+            (
+                Leg(
+                    name="build_up", hours=24, price=_of(1.03, 1.04), coins=_of(1.09, 1.12),
+                    funding=0.0004, volatility=44, noise=1.2, longs=0.3,
+                ),
+                Leg(
+                    name="stretched", hours=30, price=_of(1.04, 1.055), coins=_of(1.11, 1.14),
+                    funding=0.0005, volatility=45, noise=1.2, longs=0.5,
+                ),
+                Leg(
+                    name="purge", hours=0.7, noise=4, liquidated=0.07, longs=0.85,
+                    price=_of(1.04 * 0.88, 1.055 * 0.82), coins=_of(1.11 * 0.83, 1.14 * 0.80),
+                    funding=-0.0004, volatility=68,
+                ),
+                Leg(
+                    name="stabilising", hours=24 * 7, noise=1.5, liquidated=0.0008, longs=0.6,
+                    funding=-0.00003, volatility=55, price=_of(0.97, 0.94), coins=_of(0.915, 0.905),
+                ),
+                Leg(
+                    name="reset", hours=24 * 20, funding=0.00004, volatility=45,
+                    price=_of(0.98, 0.95), coins=_of(0.92, 0.91),
+                ),
+            ),
+            speed=1440,
         ),
     )
 }  # fmt: skip

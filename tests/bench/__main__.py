@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from measure import Row, console
 
-SECTIONS = ("decode", "tick", "scrape", "stream", "memory")
+SECTIONS = ("decode", "tick", "scrape", "stream", "history", "phases", "memory")
 
 
 def main() -> int:

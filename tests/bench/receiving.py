@@ -46,7 +46,7 @@ class Checking(Core):
 
 async def main(port: int, frames: int, *, check: bool) -> None:
     config = Config(listen="127.0.0.1:0", state_dir=Path("unused"))
-    monitor = Monitor(config, Clock(), None)
+    monitor = Monitor(config, Clock(), None, None)
     of = {place: instruments(place) for place in range(len(SOCKETS))}
     checking: Checking | None = None
     if check:

@@ -1,0 +1,91 @@
+"""Hyperliquid's past: funding and prices. It keeps no open interest; only a monitor that ran has it.
+
+Documents: hyperliquid.gitbook.io, "Info endpoint", `fundingHistory` (a rate per hour, paid hourly, 500
+rows a page) and `candleSnapshot` (trades; the last 5000 candles).
+"""
+
+from __future__ import annotations
+
+import msgspec
+import orjson
+
+from monitor.archives.source import (
+    FUNDING_AROUND,
+    Fact,
+    Kline,
+    Page,
+    Series,
+    Source,
+    candle,
+    decoded,
+    paid,
+    told,
+)
+from monitor.bars import Step
+from monitor.events import Instrument, Millis
+from monitor.venue import Price, Rate, Request, Time
+from monitor.venues.hyperliquid import HYPERLIQUID
+
+_HOUR_S = 3600
+_FUNDING_LIMIT = 500
+
+
+class Payment(msgspec.Struct):
+    """A row of `fundingHistory`."""
+
+    fundingRate: Rate
+    time: Time
+
+
+class Row(msgspec.Struct):
+    """A row of `candleSnapshot`; `t` is the opening time."""
+
+    t: Time
+    o: Price
+    h: Price
+    l: Price  # noqa: E741 -- the venue's name
+    c: Price
+
+
+def parse_funding(body: bytes, of: Instrument, _step: Step) -> Page:
+    """Answer of `fundingHistory`."""
+    rows = decoded(body, list[msgspec.Raw])
+    return told(
+        rows, Payment, lambda row: [paid(of, row.time, row.fundingRate, _HOUR_S)],
+        more=len(rows) >= _FUNDING_LIMIT,
+    )  # fmt: skip
+
+
+def parse_candles(body: bytes, _of: Instrument, _step: Step) -> Page:
+    """Answer of `candleSnapshot`."""
+
+    def facts(row: Row) -> list[Fact]:
+        return candle(Kline(row.t, row.o, row.h, row.l, row.c))
+
+    return told(decoded(body, list[msgspec.Raw]), Row, facts, more=False)
+
+
+def _funding(of: Instrument, start: Millis, end: Millis, _step: Step) -> Request:
+    asked = {"type": "fundingHistory", "coin": of.symbol, "startTime": start, "endTime": end}
+    return Request("/info", weight=45, body=orjson.dumps(asked).decode())  # 20, and one for 20 rows
+
+
+def _candles(of: Instrument, start: Millis, end: Millis, step: Step) -> Request:
+    every = {"day": "1d", "hour": "1h"}[step]
+    span = {"coin": of.symbol, "interval": every, "startTime": start, "endTime": end}
+    return Request("/info", weight=30, body=orjson.dumps({"type": "candleSnapshot", "req": span}).decode())
+
+
+HYPERLIQUID_PAST = Source(
+    name="hyperliquid",
+    rest_url=HYPERLIQUID.rest_url,
+    budget=HYPERLIQUID.budget,
+    series=(
+        Series(request=_funding, parse=parse_funding, around=FUNDING_AROUND),
+        Series(request=_candles, parse=parse_candles),
+    ),
+    bars={"day": 100, "hour": 480},
+    instruments=HYPERLIQUID.instruments,
+    has_open_interest=False,
+    evidence="No history of open interest. Funding: the rate of one hour.",
+)

@@ -1,0 +1,178 @@
+"""Kraken Futures' past: `PF_` perpetuals counted in coins, `PI_` ones in dollars.
+
+Documents: docs.kraken.com, Futures API, "Market Analytics", "Market Candles", "Historical Funding Rates".
+Open interest comes as open, high, low, close of a period that is stamped with its opening; the close is
+read. The funding answer is the whole past at once, hourly; `relativeFundingRate` is the rate.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from monitor.archives.source import (
+    FUNDING_AROUND,
+    Fact,
+    Kline,
+    Page,
+    Series,
+    Source,
+    candle,
+    decoded,
+    instant,
+    paid,
+    size,
+    told,
+)
+from monitor.bars import Step
+from monitor.events import Instrument, Margin, Millis, OpenInterest, Unit
+from monitor.venue import Amount, Budget, Price, Rate, Refused, Request, Time, Unreadable
+
+_HOUR_S = 3600
+_FIRST_MILLIS = 10**11
+"""Times below it are seconds: copies of answers have both."""
+
+
+class Held(msgspec.Struct, array_like=True):
+    """Open interest at the open, the highest, the lowest and the close of a period."""
+
+    open: Amount
+    high: Amount
+    low: Amount
+    close: Amount
+
+
+class Analytics(msgspec.Struct):
+    """The `result` of an analytics answer."""
+
+    timestamp: list[Time]
+    data: list[msgspec.Raw]
+    more: bool = False
+
+
+class Analysed(msgspec.Struct):
+    """Answer of `analytics/…/open-interest`."""
+
+    result: Analytics | None = None
+    errors: list[msgspec.Raw] = []
+
+
+class Row(msgspec.Struct):
+    """A row of `charts/v1/mark/…`."""
+
+    time: Time
+    open: Price
+    high: Price
+    low: Price
+    close: Price
+
+
+class Candles(msgspec.Struct):
+    """Answer of `charts/v1/mark/…`."""
+
+    candles: list[msgspec.Raw]
+    more_candles: bool = False
+
+
+class Payment(msgspec.Struct):
+    """A row of `historicalfundingrates`."""
+
+    timestamp: str
+    relativeFundingRate: Rate
+
+
+class Rates(msgspec.Struct):
+    """Answer of `historicalfundingrates`."""
+
+    rates: list[msgspec.Raw]
+
+
+def parse_open_interest(body: bytes, of: Instrument, step: Step) -> Page:
+    """Answer of `analytics/…/open-interest`."""
+    said = decoded(body, Analysed)
+    if said.result is None or said.errors:
+        raise Refused(b" ".join(bytes(one) for one in said.errors)[:200].decode(errors="replace"))
+    opened = iter(said.result.timestamp)
+    if len(said.result.timestamp) != len(said.result.data):
+        raise Unreadable("not as many times as values")
+    page = Page(more=said.result.more)
+    for raw in said.result.data:
+        time = next(opened)
+        millis = time * 1000 if time < _FIRST_MILLIS else time
+        try:
+            page.facts.append(OpenInterest(of, millis + size(step), decoded(bytes(raw), Held).close))
+        except Unreadable as error:
+            page.unread += 1
+            page.why = str(error)
+    if page.unread and not page.facts:
+        raise Unreadable(page.why)
+    return page
+
+
+def parse_candles(body: bytes, _of: Instrument, _step: Step) -> Page:
+    """Answer of `charts/v1/mark/…`."""
+
+    def facts(row: Row) -> list[Fact]:
+        return candle(Kline(row.time, row.open, row.high, row.low, row.close))
+
+    said = decoded(body, Candles)
+    return told(said.candles, Row, facts, more=said.more_candles)
+
+
+def parse_funding(body: bytes, of: Instrument, _step: Step) -> Page:
+    """Answer of `historicalfundingrates`."""
+
+    def facts(row: Payment) -> list[Fact]:
+        return [paid(of, instant(row.timestamp), row.relativeFundingRate, _HOUR_S)]
+
+    return told(decoded(body, Rates).rates, Payment, facts, more=False)
+
+
+def _open_interest(of: Instrument, start: Millis, end: Millis, step: Step) -> Request:
+    return Request(
+        f"/api/charts/v1/analytics/{of.symbol}/open-interest"
+        f"?since={start // 1000}&to={end // 1000}&interval={size(step) // 1000}"
+    )
+
+
+def _candles(of: Instrument, start: Millis, end: Millis, step: Step) -> Request:
+    every = {"day": "1d", "hour": "1h"}[step]
+    return Request(f"/api/charts/v1/mark/{of.symbol}/{every}?from={start // 1000}&to={end // 1000}")
+
+
+def _funding(of: Instrument, _start: Millis, _end: Millis, _step: Step) -> Request:
+    return Request(f"/derivatives/api/v4/historicalfundingrates?symbol={of.symbol}")
+
+
+def perpetuals(asset: str) -> list[Instrument]:
+    """Both perpetuals of an asset; the inverse one exists for the oldest assets only."""
+    base = "XBT" if asset == "BTC" else asset
+    kinds: list[tuple[str, Margin, Unit]] = [("PF", "linear", "coins")]
+    if asset in ("BTC", "ETH"):
+        kinds.append(("PI", "inverse", "usd"))
+    return [
+        Instrument(
+            venue="kraken_futures",
+            symbol=f"{prefix}_{base}USD",
+            asset=asset,
+            margin=margin,
+            oi_unit=unit,
+            oi_sides_reason="one side: assumed, the venue's documents do not say",
+            funding_interval_s=_HOUR_S,
+        )
+        for prefix, margin, unit in kinds
+    ]
+
+
+KRAKEN_PAST = Source(
+    name="kraken_futures",
+    rest_url="https://futures.kraken.com",
+    budget=Budget("kraken_futures", weight=2, per_s=1),  # 5 a second advised
+    series=(
+        Series(request=_open_interest, parse=parse_open_interest),
+        Series(request=_candles, parse=parse_candles),
+        Series(request=_funding, parse=parse_funding, around=FUNDING_AROUND),
+    ),
+    bars={"day": 1200, "hour": 1000},  # few: the funding answer is the whole past each time
+    rule=perpetuals,
+    evidence="Close of the period, coins (`PF_`) or dollars (`PI_`); one side assumed.",
+)
