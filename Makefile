@@ -5,7 +5,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.tools/usr/bin:$(PATH)
 ARGS ?=
 
-.PHONY: run demo test bench stack alertmanager-preview tools lock docs evaluation replication accept clean
+.PHONY: run demo test bench stack alertmanager-preview tools lock docs dashboards evaluation replication accept clean
 
 run: .venv/.ready  ## follow the real venues until Ctrl-C
 	@exec monitor run $(ARGS)
@@ -32,10 +32,13 @@ tools:  ## Prometheus, Alertmanager, mosquitto and the checkers, as Debian packs
 docs: .venv/.ready  ## the generated pages
 	monitor metrics --markdown > docs/METRICS.md
 
+dashboards: .venv/.ready  ## grafana/dashboards, from grafana/boards
+	python -m grafana.boards
+
 replication: .venv/.ready  ## docs/REPLICATION.md, from the prices beside the repository
 	python -m monitor.commands.replication --history ../shared/history > replication.new && mv replication.new docs/REPLICATION.md
 
-evaluation: .venv/.ready  ## docs/EVALUATION.md, from ../shared/history
+evaluation: .venv/.ready tools  ## docs/EVALUATION.md, from ../shared/history
 	@cd tests && exec python -m evaluation
 
 lock: .venv/.ready  ## exact versions of what pyproject.toml allows

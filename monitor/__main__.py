@@ -407,6 +407,7 @@ def volatility_ratio(
 @app.command("fair-value")
 def fair_value(
     *,
+    config: ConfigOption = None,
     ratio: Annotated[float | None, typer.Option(help="Volatility of bitcoin over that of gold.")] = None,
     gold_investment: Annotated[
         float | None, typer.Option(help="Dollars that private investors hold in gold.")
@@ -417,16 +418,104 @@ def fair_value(
 ) -> None:
     """Print what bitcoin would cost on equal risk capital with gold, and all that this assumes.
 
+    What is not given is what a monitor of the same settings last knew: its slow sources and its history.
+
     Example: `monitor fair-value --ratio 1.8 --gold-investment 6.2e12 --spot 101500`
     """
     from monitor.commands import valuation  # noqa: PLC0415
-    from monitor.valuation import Given, Stored  # noqa: PLC0415
+    from monitor.valuation import Given  # noqa: PLC0415
 
-    given, today = Given(ratio, gold_investment, supply, spot), datetime.now(UTC).date()
+    chosen, now = settings(config), datetime.now(UTC)
+    given = Given(ratio, gold_investment, supply, spot)
     try:
-        valuation.show_fair_value(given, Stored(), today, as_json=as_json)
-    except valuation.Problem as error:
+        known, table = valuation.stored(chosen, int(now.timestamp() * 1000))
+        valuation.show_fair_value(given, known, now.date(), as_json=as_json, table=table)
+    except (valuation.Problem, valuation.TableError, ConfigError, HistoryError, OSError) as error:
         fail(str(error))
+
+
+@app.command()
+def board(
+    *,
+    config: ConfigOption = None,
+    url: Annotated[
+        str | None,
+        typer.Option(help="A running monitor, such as http://127.0.0.1:9650; where the settings listen."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON list, an object per claim and asset.")
+    ] = False,
+) -> None:
+    """Print the claims of November 2025, each with its rule, its value now, and whether it holds.
+
+    Reads a running monitor. Exit status 1 if none answers. Example: `monitor board --json`
+    """
+    from monitor.commands import board as claims  # noqa: PLC0415
+
+    chosen = url or claims.of_listen(settings(config).listen)
+    try:
+        claims.show(chosen, as_json=as_json)
+    except claims.WrongAddress as error:
+        fail(f"--url: {error}")
+    except claims.NoAnswer as error:
+        fail(str(error), 1)
+
+
+@app.command()
+def export(
+    *,
+    config: ConfigOption = None,
+    out: Annotated[Path | None, typer.Option(help="File of OpenMetrics to write.")] = None,
+    prometheus_data: Annotated[
+        Path | None, typer.Option(help="Folder of a Prometheus that is stopped; gets blocks.")
+    ] = None,
+    remote_write: Annotated[
+        str | None, typer.Option(help="Address of a Prometheus that runs; gets the last three hours.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--from", help="First day; for Prometheus 400 days ago by default.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--to", help="Day before which it ends; else now.")] = None,
+) -> None:
+    """Write the stored history for Prometheus, so that panels begin years ago.
+
+    Hours where there are hours, else days; what only a close of a day tells is repeated every hour until the
+    next. Brings nothing twice, counts afterwards, and may be interrupted. Exit status 1 if a count is wrong.
+
+    Example: `monitor export --prometheus-data data`, start Prometheus, then
+    `monitor export --remote-write http://127.0.0.1:9090`
+    """
+    from monitor.commands import export as exported  # noqa: PLC0415
+
+    chosen = settings(config)
+    loop_run(
+        lambda: exported.run(
+            chosen, out=out, data=prometheus_data, url=remote_write, since=since, until=until
+        )
+    )
+
+
+@app.command()
+def backtest(
+    paths: Annotated[
+        list[Path], typer.Argument(help="History tables (Parquet or CSV), or recordings and folders of them.")
+    ],
+    *,
+    rules: Annotated[Path, typer.Option(help="Folder of alerting rules.")] = SHIPPED / "grafana" / "rules",
+    events: Annotated[
+        Path | None, typer.Option(help="CSV of known events: `date,label`, may have `asset`, `alert`.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Tell when each alert would have fired and ended over history, by the shipped rules.
+
+    The expressions are evaluated by a Prometheus of its own. Tables are judged by their daily closes, what an
+    alert needs and the input lacks is named. Events belong to `PurgeStarted` where no `alert` is said.
+
+    Example: `monitor backtest history.parquet --events known.csv`
+    """
+    from monitor.commands import backtest as past  # noqa: PLC0415
+
+    loop_run(lambda: past.run(paths, rules, events, as_json=as_json))
 
 
 @app.command()

@@ -142,16 +142,22 @@ def _changes(rows: pl.DataFrame) -> pl.DataFrame:
         .otherwise(minmod(change("coins"), change("usd")))
     )  # fmt: skip
     native = pl.when(pl.col("margin") == "inverse").then("usd").otherwise("coins")
+    told = rows.select(_ASSET_DAY).unique().sort(_ASSET_DAY)
+    told = told.with_columns(told_before=pl.col("day").shift(1).over("asset"))
+    rows = rows.join(told, on=_ASSET_DAY, how="left", maintain_order="left")
     same = (native == native.shift(1).over(of)) & (pl.col("day") - before("day") == 1)
     return rows.with_columns(
         span=pl.col("day") - before("day"), moved=moved, coins_before=before("coins"),
         usd_before=before("usd"),
+        # Nobody told anything meanwhile: what is level again is compared with what was, however long ago.
+        whole=(pl.col("told_before") == before("day")).fill_null(value=False),
         stalled=pl.all_horizontal(
             same.fill_null(value=False), same.shift(1).over(of).fill_null(value=False)
         ),
     ).with_columns(
         # A run begins with the first reading, and after each gap that is long enough to forget the venue.
-        since=pl.when((pl.col("span") > YOUNG_DAYS) | pl.col("span").is_null()).then("day")
+        since=pl.when(((pl.col("span") > YOUNG_DAYS) & ~pl.col("whole")) | pl.col("span").is_null())
+        .then("day")
         .forward_fill().over(of),
         first=pl.col("day").min().over("asset"),
     ).with_columns(
@@ -164,6 +170,7 @@ def _venue_days(rows: pl.DataFrame) -> pl.DataFrame:
     counted = ~pl.col("stalled") & ~pl.col("young")
     linked = counted & (pl.col("span") <= GAP_DAYS)
     one = counted & (pl.col("span") == 1)
+    levelled = linked | (counted & pl.col("whole"))
     weight = pl.col("usd_before")
 
     def mean(of: pl.Expr) -> pl.Expr:
@@ -175,8 +182,8 @@ def _venue_days(rows: pl.DataFrame) -> pl.DataFrame:
             mean(one).alias("growth"), mean(linked).alias("linked"),
             weight.filter(linked).sum().alias("weight"),
             weight.filter(one).sum().alias("weight_one"),
-            pl.col("coins").filter(linked).sum().alias("coins_now"),
-            pl.col("coins_before").filter(linked).sum().alias("coins_then"),
+            pl.col("coins").filter(levelled).sum().alias("coins_now"),
+            pl.col("coins_before").filter(levelled).sum().alias("coins_then"),
             weight.filter(~pl.col("young") & (pl.col("span") <= GAP_DAYS)).sum().alias("before"),
             pl.col("span").filter(linked).max().alias("span"),
             pl.col("stalled").all().alias("stalled"), pl.col("young").all().alias("young"),
@@ -282,6 +289,7 @@ def _assets(grid: pl.DataFrame, venues: pl.DataFrame, absent: pl.DataFrame) -> p
         share = pl.when(part & pl.col(name).is_not_null()).then(weight)
         venues = capped(venues.with_columns((share / share.sum().over(over)).alias(weight)), weight, over)
     joined = part & pl.col("linked").is_not_null()
+    levelled = part & (pl.col("coins_then") > 0)
     sums = (
         venues.with_columns(
             growth_part=pl.col("growth") * pl.col("weight_one"),
@@ -293,8 +301,8 @@ def _assets(grid: pl.DataFrame, venues: pl.DataFrame, absent: pl.DataFrame) -> p
             pl.col("linked_part").sum().alias("linked"),
             pl.when(joined.sum() > 1).then(1.0)
             .otherwise(pl.col("before").filter(joined).sum() / pl.col("before").sum()).alias("took_part"),
-            pl.col("coins_now", "coins_then").filter(joined).sum(),
-            pl.when(joined.sum() > 1).then(0.0).otherwise(pl.col("coins_then").filter(~joined).sum())
+            pl.col("coins_now", "coins_then").filter(part).sum(),
+            pl.when(levelled.sum() > 1).then(0.0).otherwise(pl.col("coins_then").filter(~part).sum())
             .alias("stands"),
             pl.format("{}: {}", "venue", "aside").filter(pl.col("aside").is_not_null()).alias("aside"),
             pl.when(pl.col("growth").filter(part).count() > 2)  # noqa: PLR2004 -- two have no median

@@ -12,15 +12,17 @@ import logging
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from datetime import date
-from functools import lru_cache
+from functools import lru_cache, partial
+from importlib import resources
 from pathlib import Path
 
 import msgspec
 import polars as pl
 
+from monitor.backfill import fill_gap
 from monitor.bars import BAR, STEPS
 from monitor.bus import Heard, Item, Listed, Queue
 from monitor.clock import Clock
@@ -31,14 +33,17 @@ from monitor.feed import UNREADABLE
 from monitor.follow import Choice, Follower, read_instruments
 from monitor.health import Health
 from monitor.history.store import Store
-from monitor.ladder import DAY, HOUR
+from monitor.ladder import DAY, HOUR, MINUTE
+from monitor.macro import Macro, Told, closed_days, weigh
 from monitor.metrics import METRICS
-from monitor.past import HISTORY_DAYS, Past
+from monitor.past import HISTORY_DAYS, Kept, Past
 from monitor.phases import Thresholds
+from monitor.realized import REFERENCE, reference
 from monitor.recording import Frame, Header, Recorder, RecordingError, Tick, bodies
 from monitor.rest import Rest
 from monitor.serve import Board, serve
-from monitor.valuation import bitcoin_supply, ether_supply
+from monitor.slow import Slow, chosen
+from monitor.valuation import GoldTable, bitcoin_supply, ether_supply, read_gold_table
 from monitor.venue import ByRule, Instruments, Refused, Reply, Venue
 from monitor.venues import VENUES
 from monitor.views import Scope
@@ -47,6 +52,13 @@ log = logging.getLogger("monitor")
 
 GAP = 10
 """Instants without an entry that a replay computes one by one."""
+LOOK_EVERY_S = 60.0
+"""How often a monitor looks whether a backfill beside it has found more."""
+WEIGH_EVERY_S = 1.0
+"""How often a monitor looks whether a slow source tells something new."""
+WEIGH_REST_S = 5.0
+CONDITIONS = "conditions.json"
+ABOVE = "fair_value_above_price"
 DRAIN_EVERY_S = 0.1
 """The queue is emptied this often between ticks, so that no long pause falls on the loop."""
 
@@ -124,24 +136,59 @@ class Before(msgspec.Struct, frozen=True):
     hourly: pl.DataFrame = pl.DataFrame(schema=BAR)
     """The last two weeks, and the hours of today that are over."""
     minutes: pl.DataFrame = pl.DataFrame(schema=BAR)
-    """Of the hour that is open."""
+    """Of the hour that is open, and of the one before."""
+    kept: Kept = Kept()
+    reference: pl.DataFrame = pl.DataFrame(schema=REFERENCE)
+    """Minutes of the day before the open hour, of the reference price of each asset."""
 
     def past(self, scope: Scope, rule: Thresholds) -> Past:
         """The averages and phases that follow from it."""
         known = self.daily["time"].to_list()[-1:]
         today = self.hourly.filter(pl.col("time") >= (known[0] + DAY if known else 0))
-        return Past(scope.venues, rule, supply, self.daily, today, self.minutes)
+        hours = self.hourly["time"].to_list()[-1:]
+        now = self.minutes.filter(pl.col("time") >= (hours[0] + HOUR if hours else 0))
+        return Past(
+            scope.venues, rule, supply, self.daily, today, now, self.hourly, self.reference, kept=self.kept
+        )
+
+    def recent(self) -> pl.DataFrame:
+        """Bars for the windows: of hours, then of minutes, with their ends."""
+        first = self.minutes["time"].to_list()[:1]
+        hours = self.hourly.filter(pl.col("time") < first[0] // HOUR * HOUR) if first else self.hourly
+        ends = ((hours, HOUR), (self.minutes, MINUTE))
+        return pl.concat([of.with_columns(end=pl.col("time") + length) for of, length in ends])
 
 
 def remember(store: Store, scope: Scope, now: Millis) -> Before:
     """What the history holds."""
-    midnight = now // DAY * DAY
+    midnight, hour = now // DAY * DAY, now // HOUR * HOUR
     venues = scope.venues
+    store.settle(now)
     return Before(
         store.read("day", midnight - HISTORY_DAYS * DAY, midnight, venues=venues),
-        store.read("hour", midnight - RECENT, now, venues=venues),
-        store.read("minute", now // HOUR * HOUR, now, venues=venues),
+        store.read("hour", midnight - RECENT, hour, venues=venues),
+        store.read("minute", hour - HOUR, now, venues=venues),
+        _kept(store.root / KEPT),
+        # Hour by hour, because a day of the minutes of all instruments may be more than fits.
+        pl.concat(
+            reference(store.read("minute", start, start + HOUR, venues=venues))
+            for start in range(hour - DAY, hour, HOUR)
+        ),
     )
+
+
+KEPT = "running.json"
+"""Beside the bars: what they do not tell."""
+
+
+def _kept(path: Path) -> Kept:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Kept)
+    except FileNotFoundError:
+        return Kept()
+    except (msgspec.MsgspecError, ValueError) as error:
+        log.warning("%s cannot be read and is left out: %s", path, error)
+        return Kept()
 
 
 def beside(recording: Path) -> Path:
@@ -153,8 +200,11 @@ def leave(before: Before, recording: Path) -> None:
     """Writes what was known beside a recording: a replay needs it to compute the same."""
     frames = zip(STEPS, (before.minutes, before.hourly, before.daily), strict=True)
     path = beside(recording)
+    kept = {"kept": msgspec.json.encode(before.kept).decode()}
     try:
-        pl.concat([of.with_columns(step=pl.lit(step)) for step, of in frames]).write_parquet(path)
+        bars = [of.with_columns(step=pl.lit(step)) for step, of in frames]
+        bars.append(before.reference.with_columns(step=pl.lit("reference")))
+        pl.concat(bars, how="diagonal").write_parquet(path, metadata=kept)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise RecordingError(f"{path}: {error}") from error
 
@@ -165,17 +215,22 @@ def left(recording: Path) -> Before:
         return Before()
     try:
         bars = pl.read_parquet(path)
-        return Before(*(bars.filter(pl.col("step") == step).select(*BAR) for step in reversed(STEPS)))
-    except (pl.exceptions.PolarsError, OSError) as error:
+        kept = msgspec.json.decode(pl.read_parquet_metadata(path).get("kept", "{}"), type=Kept)
+        daily, hourly, minutes = (
+            bars.filter(pl.col("step") == step).select(*BAR) for step in reversed(STEPS)
+        )
+        before = bars.filter(pl.col("step") == "reference").select(*REFERENCE)
+        return Before(daily, hourly, minutes, kept, before)
+    except (pl.exceptions.PolarsError, msgspec.MsgspecError, OSError) as error:
         raise RecordingError(f"{path}: cannot be read: {error}") from error
 
 
 def core_of(
-    venues: Sequence[Venue], scope: Scope, past: Past | None = None, hours: pl.DataFrame | None = None
+    venues: Sequence[Venue], scope: Scope, past: Past | None = None, recent: pl.DataFrame | None = None
 ) -> Core:
     """The machine between queue and exposition."""
     feeds = {venue.name: venue.liquidation_feed for venue in venues}
-    return Core(METRICS, scope, feeds, [venue.name for venue in venues], past, hours)
+    return Core(METRICS, scope, feeds, [venue.name for venue in venues], past, recent)
 
 
 def header_of(config: Config, venues: Sequence[Venue], speed: float) -> Header:
@@ -193,23 +248,37 @@ def header_of(config: Config, venues: Sequence[Venue], speed: float) -> Header:
 @asynccontextmanager
 async def running(
     config: Config, clock: Clock, *, record_to: Path | None = None, compute: bool = True,
+    catch_up: bool = False, slow: bool = False, told: Callable[[], Mapping[str, Told]] | None = None,
 ) -> AsyncIterator[Monitor]:  # fmt: skip
     """A live monitor, from the first connection to the last; `async with` ends it cleanly.
 
+    With `catch_up` it also asks the venues for what an outage left out of the history; with `slow` the slow
+    sources of the settings, or else it believes what is `told` in their place.
+
     Raises:
-        ConfigError: the address is taken, or a threshold is unknown.
+        ConfigError: the address is taken, or a threshold or a source is unknown.
         HistoryError: another monitor writes to the same state folder.
         OSError: the folder for recordings, or the state folder, cannot be written.
     """
     with Store(config.state_dir / "history", writable=True) if compute else nullcontext() as store:
         monitor = Monitor(config, clock, record_to, store)
         try:
+            sources = None
+            if slow:
+                sources = Slow(chosen(config), config.state_dir / "sources", monitor.health, clock)
+                told = partial(_told, sources)
             async with Rest() as rest, asyncio.TaskGroup() as group:
                 async with _serving(config.listen, monitor.board) if compute else _nothing() as address:
                     monitor.address = address
                     tasks = [group.create_task(f.run()) for f in monitor.followers(rest)]
                     tasks.append(group.create_task(monitor.tick() if compute else monitor.drain()))
                     tasks.append(group.create_task(monitor.keep()))
+                    if sources is not None:
+                        tasks.append(group.create_task(sources.run()))
+                    if told is not None:
+                        tasks.append(group.create_task(monitor.weigh(told)))
+                    if catch_up:
+                        tasks.append(group.create_task(monitor.catch_up(rest)))
                     try:
                         yield monitor
                     finally:
@@ -217,6 +286,28 @@ async def running(
                             task.cancel()
         finally:
             monitor.close()
+
+
+def _told(sources: Slow) -> dict[str, Told]:
+    return {name: Told(value.frame, value.as_of) for name, value in sources.values.items()}
+
+
+def _news(before: Mapping[str, Told], after: Mapping[str, Told]) -> bool:
+    """Whether a source tells something else than before."""
+    return before.keys() != after.keys() or any(
+        of.as_of != before[name].as_of
+        or not (of.frame is before[name].frame or of.frame.equals(before[name].frame))
+        for name, of in after.items()
+    )
+
+
+def gold_table() -> GoldTable:
+    """The table of tonnes that comes with the program.
+
+    Raises:
+        TableError: it cannot be used.
+    """
+    return read_gold_table((resources.files("monitor") / "data/gold_tonnes.toml").read_text("utf-8"))
 
 
 @asynccontextmanager
@@ -245,11 +336,17 @@ class Monitor:
         self.clock = clock
         self.venues = venues_of(config)
         self.health = Health(self.venues, clock.speed, clock.now())
-        scope, rule = scope_of(config, self.venues, clock.speed), thresholds_of(config)
+        self.scope, self._rule = scope_of(config, self.venues, clock.speed), thresholds_of(config)
         self.store = store
-        before = Before() if store is None else remember(store, scope, clock.now())
-        self.core = core_of(self.venues, scope, before.past(scope, rule), before.hourly)
-        self._closed: asyncio.Queue[pl.DataFrame] = asyncio.Queue()
+        before = Before() if store is None else remember(store, self.scope, clock.now())
+        self.core = core_of(self.venues, self.scope, before.past(self.scope, self._rule), before.recent())
+        self._states = self._conditions() if store is not None else {}
+        """Conditions of the market at the end of the last run."""
+        self.core.above = self._states.get(ABOVE)
+        self._more: Before | None = None
+        """What is known better by now, for the next tick."""
+        self._closed: asyncio.Queue[tuple[pl.DataFrame, bytes]] = asyncio.Queue()
+        """Minutes that are over, and what is kept of the instant."""
         self._storing = threading.Lock()
         self.board = Board(self.health, self.venues, clock.now)
         self.queue = Queue()
@@ -260,13 +357,13 @@ class Monitor:
             if record_to is None
             else Recorder(record_to, started, header_of(config, self.venues, clock.speed))
         )
-        if self.recorder is not None and before.daily.height + before.hourly.height:
+        if self.recorder is not None and before.daily.height + before.hourly.height + before.minutes.height:
             leave(before, self.recorder.path)
 
     def close(self) -> None:
         """Writes what is closed, and ends the recording."""
         while not self._closed.empty():
-            self._store(self._closed.get_nowait())
+            self._store(*self._closed.get_nowait())
         with self._storing:  # a thread that was abandoned may still be writing
             pass
         if self.recorder is not None:
@@ -281,17 +378,87 @@ class Monitor:
                 self.health, self.clock,
             )  # fmt: skip
 
+    async def catch_up(self, rest: Rest) -> None:
+        """Fills the gap of an outage from the venues' own history, and goes on from what is known then.
+
+        Afterwards it looks whether somebody else filled more in: `monitor backfill` may run beside.
+        """
+        if self.store is None:
+            return
+        report = await fill_gap(self.store, self.config, self.clock.now(), rest=rest)
+        for line in report.lines:
+            log.warning("history: %s", line)
+        seen = 0.0
+        while True:
+            if (filled := self.store.filled()) != seen:
+                seen = filled
+                self._more = await asyncio.to_thread(remember, self.store, self.scope, self.clock.now())
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def weigh(self, told: Callable[[], Mapping[str, Told]]) -> None:
+        """Weighs what slow sources tell, beside the ticks: at each hour, and when one of them is new.
+
+        Volatility ratios take a second of a worker thread, once a day; the ticks take the result when it is
+        there. What could not be weighed is absent.
+        """
+        table, conditions = gold_table(), self._states
+        last: tuple[int, pl.DataFrame, Mapping[str, Told]] | None = None
+        macro: Macro | None = None
+        while True:
+            now, known, assessed = self.clock.now(), told(), self.core.past.assessed
+            began = time.perf_counter()
+            if last is None or last[0] != now // HOUR or last[1] is not assessed or _news(last[2], known):
+                last = now // HOUR, assessed, known
+                try:
+                    days = closed_days(assessed)
+                    macro = await asyncio.to_thread(weigh, known, days, table, now, macro, conditions)
+                except Exception as error:  # the supervising place: no source is worth the ticks
+                    macro = None
+                    self.health.failed("monitor", "compute", repr(error), now)
+                    log.exception("slow sources could not be weighed")
+                self.core.macro = macro
+            states = dict(conditions if macro is None else macro.conditions)
+            if self.core.above is not None:
+                states[ABOVE] = self.core.above
+            if states != conditions:
+                conditions = states
+                await asyncio.to_thread(self._keep_conditions, states)
+            # A small part of a processor, however fast the market's clock runs.
+            rest = 10 * (time.perf_counter() - began)
+            await asyncio.sleep(max(WEIGH_EVERY_S, min(rest, WEIGH_REST_S)))
+
+    def _conditions(self) -> dict[str, bool]:
+        """Last states of the conditions of the market: hysteresis needs them after a restart."""
+        path = self.config.state_dir / CONDITIONS
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=dict[str, bool])
+        except FileNotFoundError:
+            pass
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            log.warning("%s cannot be read and is left out: %s", path, error)
+        return {}
+
+    def _keep_conditions(self, states: Mapping[str, bool]) -> None:
+        path = self.config.state_dir / CONDITIONS
+        new = path.with_name(path.name + ".new")
+        try:
+            new.write_bytes(msgspec.json.encode(states))
+            new.replace(path)
+        except OSError as error:
+            self.health.failed("monitor", "history", f"{path}: {error.strerror}", self.clock.now())
+
     async def keep(self) -> None:
         """Writes closed minutes to the history, beside the ticks; a disk that refuses costs its minute."""
         while True:
-            await asyncio.to_thread(self._store, await self._closed.get())
+            await asyncio.to_thread(self._store, *await self._closed.get())
 
-    def _store(self, bars: pl.DataFrame) -> None:
+    def _store(self, bars: pl.DataFrame, kept: bytes) -> None:
         if self.store is None:
             return
         try:
             with self._storing:
                 self.store.append(bars)
+                self.store.note(KEPT, kept)
         except OSError as error:
             self.health.failed("monitor", "history", str(error.strerror or error), self.clock.now())
 
@@ -320,6 +487,10 @@ class Monitor:
             if self.recorder is not None:
                 self.recorder.write(Tick(now))
             try:
+                if (more := self._more) is not None:
+                    self._more = None
+                    past = await asyncio.to_thread(more.past, self.scope, self._rule)
+                    self.core.remember(past, more.hourly)
                 samples = await asyncio.to_thread(self.core.evaluate, taken)
             except Exception as error:  # the supervising place: no tick is worth the process
                 self.board.samples = None
@@ -348,7 +519,7 @@ class Monitor:
             text = f"{kind} of {count} instruments contradicts the market or its own past"
             health.failed(venue, "implausible", text, samples.now)
         for bars in samples.closed:
-            self._closed.put_nowait(bars)
+            self._closed.put_nowait((bars, msgspec.json.encode(self.core.past.kept())))
         self.board.samples = samples
 
 
@@ -362,7 +533,7 @@ class Replay:
         known = before or Before()
         scope = Scope(names, header.min_coverage, header.speed)
         rule = Thresholds(min_coverage=header.min_coverage, **header.thresholds)
-        self.core = core_of(self.venues, scope, known.past(scope, rule), known.hourly)
+        self.core = core_of(self.venues, scope, known.past(scope, rule), known.recent())
         self.board = Board(self.health, self.venues, lambda: self.now)
         self.now: Millis = 0
         self._header = header

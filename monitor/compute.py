@@ -14,7 +14,8 @@ import polars as pl
 from monitor.bars import Bars
 from monitor.bus import Item
 from monitor.events import Millis
-from monitor.ladder import Ladder
+from monitor.ladder import HOUR, Ladder
+from monitor.macro import LIFE, Macro, frames as macro_frames
 from monitor.metric import LABELS, WINDOWS, Metric
 from monitor.past import Looked, Past
 from monitor.phases import Thresholds
@@ -56,9 +57,9 @@ class Core:
 
     def __init__(
         self, metrics: Sequence[Metric], scope: Scope, feeds: Mapping[str, str],
-        venues: Sequence[str], past: Past | None = None, hours: pl.DataFrame | None = None,
+        venues: Sequence[str], past: Past | None = None, recent: pl.DataFrame | None = None,
     ) -> None:  # fmt: skip
-        """`past`, `hours`: what is known of before the first tick; nothing if absent."""
+        """What is known of before the first tick: `past`, and `recent` as `views.remembered` needs it."""
         self.tables = Tables(venues, scope.speed)
         self._metrics = metrics
         self._windows = {name: WINDOWS[name] for name in WINDOWS if any(name in m.windows for m in metrics)}
@@ -69,7 +70,25 @@ class Core:
         self._fixed: tuple[int, pl.DataFrame] = (-1, pl.DataFrame())
         self._bars = Bars()
         self.past = past or Past(scope.venues, Thresholds(min_coverage=scope.min_coverage), _unknown)
-        self._hours = hours
+        self._recent = recent
+        self._first: Millis | None = None
+        """Time of the first tick."""
+        self.macro: Macro | None = None
+        """What slow sources say, as a whole replaced beside the ticks; None in a replay."""
+        self.above: bool | None = None
+        """Whether the fair value is above the price, by the last gap that was larger than its error."""
+
+    def remember(self, past: Past, hours: pl.DataFrame) -> None:
+        """Replaces what is known of before the first tick: more of it has been found."""
+        past.follow(self.past)
+        self.past = past
+        if self._first is not None:
+            # What was seen since the first tick is in the sums already.
+            minutes = hours.clear() if self._recent is None else _minutes(self._recent)
+            edge = min([self._first, *minutes["time"].to_list()[:1]]) // HOUR * HOUR
+            before = hours.with_columns(end=pl.col("time") + HOUR).filter(pl.col("end") <= edge)
+            self._recent = pl.concat([before, minutes], how="diagonal")
+        self._fixed = -1, self._fixed[1]
 
     def apply(self, item: Item) -> None:
         """Takes an item into account."""
@@ -81,20 +100,33 @@ class Core:
 
     def evaluate(self, taken: Taken) -> Samples:
         """The samples at that instant. One call at a time; may run in another thread than `apply`."""
+        self._first = taken.now if self._first is None else self._first
         if self._fixed[0] != taken.version:
             self._fixed = taken.version, fixed(taken, self._scope, self._feeds)
-            if self._hours is not None:
-                self._ladder.fill(remembered(self._fixed[1], self._hours))
+            if self._recent is not None:
+                self._ladder.fill(remembered(self._fixed[1], self._recent))
         views, self._memory = look(
             taken, self._fixed[1], self._memory, self._ladder, self._scope, self._windows
         )
         closed = self._bars.push(taken.now, views.instrument)
         for minute in closed:
             self.past.add(minute)
-        looked = self.past.look(taken.now, taken.version, views.instrument, views.asset, views.asset_window)
+        macro = self.macro
+        if macro is not None and taken.now - macro.at > int(LIFE * self._scope.speed):
+            macro = None
+        looked = self.past.look(
+            taken.now, taken.version, views.instrument, views.asset, views.asset_window,
+            {} if macro is None else {asset: one.value for asset, one in macro.supplies.items()},
+        )  # fmt: skip
+        slow, self.above = macro_frames(macro, views.asset, looked.frames, above=self.above)
+        looked = msgspec.structs.replace(looked, frames={**looked.frames, **slow})
         return Samples(
             taken.now, families(self._metrics, views, looked, taken.version), views, looked, closed
         )
+
+
+def _minutes(recent: pl.DataFrame) -> pl.DataFrame:
+    return recent.filter(pl.col("end") - pl.col("time") < HOUR)
 
 
 def _unknown(_asset: str, _time: Millis) -> float | None:

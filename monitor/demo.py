@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
 import aiohttp
 import polars as pl
@@ -23,6 +24,7 @@ from monitor.config import Config, ConfigError
 from monitor.history.store import Store
 from monitor.page import clock as utc, dollars, part, percent, share
 from monitor.simulated import SCENARIOS, Exchange, Market, simulate
+from monitor.simulated.macro import told
 from monitor.simulated.past import past
 from monitor.venues import VENUES
 
@@ -30,6 +32,7 @@ START = 1_790_755_200_000
 """2026-09-30 08:00 UTC, in milliseconds: a demo begins there, so that two are alike."""
 FAST = 360.0
 """From this speed on a tick is six minutes of the market."""
+PLANTED: tuple[Literal["day", "hour"], ...] = ("day", "hour")
 REPOSITORY = Path(__file__).parent.parent
 
 
@@ -53,7 +56,11 @@ async def demo(
         config = config.model_copy(update={"state_dir": state, "tick_seconds": tick})
         await asyncio.to_thread(plant, state, market)
         exchanges = await stack.enter_async_context(simulate(VENUES, market, clock))
-        monitor = await stack.enter_async_context(running(against(config, exchanges), clock, record_to=out))
+        monitor = await stack.enter_async_context(
+            running(
+                against(config, exchanges), clock, record_to=out, told=lambda: told(market, clock.now())
+            )
+        )
         console.print(f"Status page  http://{monitor.address}/", highlight=False)
         console.print(f"Metrics      http://{monitor.address}/metrics", highlight=False)
         if with_prometheus:
@@ -74,9 +81,12 @@ async def demo(
 
 def plant(state_dir: Path, market: Market) -> None:
     """Gives a monitor the past of a simulated market, as `monitor backfill` would."""
+    fed = pl.col("venue").is_in([name for name, venue in VENUES.items() if venue.liquidation_feed != "none"])
     with Store(state_dir / "history", writable=True) as store:
-        store.backfill("simulated", "day", past(market, "day"))
-        store.backfill("simulated", "hour", past(market, "hour"))
+        for step in PLANTED:
+            bars = past(market, step)
+            told = (pl.when(fed).then(name).alias(name) for name in ("long_usd", "short_usd"))
+            store.backfill("simulated", step, bars.with_columns(told))
 
 
 def against(config: Config, exchanges: dict[str, Exchange]) -> Config:

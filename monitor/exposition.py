@@ -59,9 +59,9 @@ def _prefixes(family: Family) -> list[bytes]:
     metric, labels = family.metric, family.labels
     fixed = [f'{name}="{escape(value)}"' for name, value in metric.fixed]
     names = labels.columns
-    return [
-        f"\n{metric.name}{{{','.join([*_pairs(names, row), *fixed])}}} ".encode() for row in labels.rows()
-    ]
+    # A frame without columns has no rows, whatever it was made of: the market's one row has no label.
+    rows = labels.rows() if names else [()] * len(family.values)
+    return [f"\n{metric.name}{{{','.join([*_pairs(names, row), *fixed])}}} ".encode() for row in rows]
 
 
 def _pairs(names: Sequence[str], row: Sequence[str]) -> Iterator[str]:

@@ -50,6 +50,24 @@ class _Ring:
             self.times.popleft()
             self.frames.popleft()
 
+    def fill(self, past: Sequence[tuple[Millis, pl.DataFrame]]) -> None:
+        """Frames of before the first push, thinned as pushes are, in the place of earlier ones."""
+        first = self.pushed
+        newest = self.times[-1] if self.times else past[-1][0] if past else 0
+        filled: list[tuple[Millis, pl.DataFrame]] = []
+        for time, frame in past:
+            if first is not None and time >= first:
+                break
+            if filled and time < filled[-1][0] + self.step:
+                continue
+            if filled and time <= newest - self.span:
+                filled.clear()
+            filled.append((time, frame))
+        own = zip(self.times, self.frames, strict=True)
+        since = [(time, frame) for time, frame in own if first is not None and time >= first]
+        self.times = deque(time for time, _ in (*filled, *since))
+        self.frames = deque(frame for _, frame in (*filled, *since))
+
 
 class Ladder:
     """Frames of one shape (a row per slot, in slot order) by time of market."""
@@ -76,17 +94,12 @@ class Ladder:
         return None
 
     def fill(self, past: Sequence[tuple[Millis, pl.DataFrame]]) -> None:
-        """Puts frames of before the first tick, in the order of time, on the coarsest ring.
+        """Puts frames of before the first tick, in the order of time, on the rings.
 
         Frames that were filled in before are replaced.
         """
-        ring = self._rings[-1]
-        first = ring.pushed
-        before = [(time, frame) for time, frame in past if first is None or time < first]
-        own = zip(ring.times, ring.frames, strict=True)
-        since = [(time, frame) for time, frame in own if first is not None and time >= first]
-        ring.times = deque(time for time, _ in (*before, *since))
-        ring.frames = deque(frame for _, frame in (*before, *since))
+        for ring in self._rings:
+            ring.fill(past)
 
     def __len__(self) -> int:
         return sum(len(ring.times) for ring in self._rings)

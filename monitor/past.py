@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from monitor.aggregate import CLOSES, days
+from monitor.aggregate import CLOSES, DAYS, days
 from monitor.average import YEAR
-from monitor.bars import BAR, roll
+from monitor.bars import BAR, roll, unique
 from monitor.events import Millis
 from monitor.ladder import DAY, HOUR
 from monitor.phases import (
@@ -121,7 +121,7 @@ class Past:
         """State of each asset since the last close, and the hour of its last step."""
         self._then: tuple[object, pl.DataFrame] | None = None
         self._version = 0
-        self.assessed = pl.DataFrame()
+        self.assessed = pl.DataFrame(schema=DAYS)
         """Features of the closed days of all assets."""
         self._compute()
         mine = empty if minutes is None else self._mine(minutes)
@@ -130,10 +130,29 @@ class Past:
         self._realized = Realized(self._daily, hours, pl.concat(before))
         if minutes is not None:
             self._take(minutes)
-        for name, (day, hour, state) in (kept or Kept()).running.items():
+        if kept is not None:
+            self._restore(kept)
+
+    def _restore(self, kept: Kept) -> None:
+        for name, (day, hour, state) in kept.running.items():
             if (of := self._assets.get(name)) is not None and of.last["day"] == day:
                 self._running[name] = hour, state
-        self._conditions |= {(name, kind): (held, at) for name, kind, held, at in (kept or Kept()).held}
+        self._conditions |= {(name, kind): (held, at) for name, kind, held, at in kept.held}
+
+    def follow(self, other: Past) -> None:
+        """Goes on where another stands, which has seen what was read since this one's bars were."""
+        closed = self._daily["time"].max()
+        more = other._daily if closed is None else other._daily.filter(pl.col("time") > closed)
+        if more.height:
+            self._daily = unique(pl.concat([self._daily, more]))
+            self._compute()
+        if other._hour is not None:
+            self._hour, self._minutes = other._hour, [*other._minutes]
+            today = other._hour * HOUR // DAY * DAY
+            hours = unique(pl.concat([self._hourly, other._hourly]))
+            self._hourly = hours.filter(pl.col("time").is_between(today, other._hour * HOUR, closed="left"))
+        self._realized.follow(other._realized)
+        self._restore(other.kept())
 
     def kept(self) -> Kept:
         """What the next process needs to go on from here, besides the bars."""
@@ -344,6 +363,7 @@ class Past:
             return None
         row["open_interest"] = of.last["open_interest"] + since["growth"] / since["weight"]
         row["peak"] = max(of.row["peak"], row["open_interest"])
+        row["before"], row["before_usd"] = of.last["open_interest"], of.last["usd"]
         return float(of.last["index"] + math.log(since["coins"] / since["coins_then"]))
 
     def _state(
@@ -398,7 +418,7 @@ class Past:
             (state.since + 1) * DAY / 1000 if state.since else None,
             confidence(state, row, row["day"], self._machine.thresholds),
             float(of is not None and self._provisional(of, state)), state.depth, complete,
-            None if state.before_usd is None or state.depth is None else state.before_usd * state.depth,
+            state.destroyed_usd, None if state.calm is None else (state.calm + 1) * DAY / 1000,
             row["days_before"] * DAY / 1000.0,
             "; ".join(str(reason) for reason in state.reasons), state.phase,
             verdict(state, row, row["day"], self._machine.thresholds),
@@ -435,11 +455,8 @@ class Past:
         for side in ("long_flush", "short_squeeze"):
             is_side = float(state.side == side) if state.depth is not None else None
             found.append((name, side, None, is_side, None))
-        before, growth = day.get("known_usd"), day.get("growth")
-        if before is not None and growth is not None and row["usd"] is not None:
-            position = before * math.expm1(growth)
-            found.append((name, "position_effect", None, None, position))
-            found.append((name, "price_effect", None, None, row["usd"] - before - position))
+        found.append((name, "position_effect", None, None, day.get("position_usd")))
+        found.append((name, "price_effect", None, None, day.get("price_usd")))
         return found
 
 
@@ -448,7 +465,8 @@ _FEATURES = (
     "growth_14d",
     "z_growth", "z_growth_3d", "growth_percentile", "growth_3d_percentile", "index", "log_average",
     "log_mean", "growth_scale", "scale", "deviation", "z", "percentile", "funding_7d", "funding_percentile",
-    "liquidation_intensity", "liquidation_percentile", "stretch", "open_interest", "peak", "cusum", "aside",
+    "liquidation_intensity", "liquidation_percentile", "stretch", "open_interest", "peak", "before",
+    "before_usd", "cusum", "aside",
     "return_1d", "return_3d", "dispersion",
 )  # fmt: skip
 
@@ -460,8 +478,8 @@ SHOWN = {
     "mean": pl.Float64, "z": pl.Float64, "percentile": pl.Float64, "funding_percentile": pl.Float64,
     "liquidation_percentile": pl.Float64, "stretch": pl.Float64, "since_s": pl.Float64,
     "confidence": pl.Float64, "provisional": pl.Float64, "depth": pl.Float64, "completeness": pl.Float64,
-    "destroyed_usd": pl.Float64, "history_s": pl.Float64, "reasons": pl.String, "phase": pl.String,
-    "verdict": pl.String,
+    "destroyed_usd": pl.Float64, "at_average_s": pl.Float64, "history_s": pl.Float64,
+    "reasons": pl.String, "phase": pl.String, "verdict": pl.String,
 }  # fmt: skip
 KINDS = {
     "asset": pl.String, "kind": pl.String, "condition": pl.Float64, "side": pl.Float64,

@@ -36,6 +36,9 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     purge_growth: float = -0.06
     """One-day growth at or below which, with `purge_z`, leverage is being destroyed."""
     purge_z: float = -5.0
+    purge_severe: float = -0.18
+    """So much in a day is a purge from `purge_severe_z` on: a thin or young venue is loud on any day."""
+    purge_severe_z: float = -3.5
     purge_growth_3d: float = -0.10
     purge_z_3d: float = -4.0
     purge_growth_4h: float = -0.06
@@ -102,7 +105,8 @@ def _of_asset(days: pl.DataFrame, average_days: int) -> pl.DataFrame:
             liquidation_intensity=pl.when(told & (open_interest_before > 0)).then(
                 liquidated / open_interest_before
             ),
-            change_usd=pl.col("usd") - open_interest_before,
+            before_usd=open_interest_before.forward_fill(),
+        change_usd=pl.col("usd") - open_interest_before,
         )
         .with_columns(
             growth_scale=pl.when(pl.col("growth").is_not_null().cum_sum().shift(1) >= GROWTH_ENOUGH).then(
@@ -118,6 +122,7 @@ def _of_asset(days: pl.DataFrame, average_days: int) -> pl.DataFrame:
             growth_percentile=percentile(pl.col("growth"), YEAR, GROWTH_ENOUGH),
             growth_3d_percentile=percentile(pl.col("growth_3d"), YEAR, GROWTH_ENOUGH),
             peak=pl.col("open_interest").rolling_max(PEAK_DAYS + 1, min_samples=1),
+        before=pl.col("open_interest").shift(1).fill_null(pl.col("open_interest")),
         )
         .with_columns(
             # On a day of a splice the change is also what a venue brought or took.
@@ -187,7 +192,10 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     peak: float = 0.0
     """Log open interest at constant price, the highest of the 30 days before the purge."""
     trough: float = 0.0
+    before: float = 0.0
+    """Log open interest at the close before the purge."""
     before_usd: float | None = None
+    """Dollars of it."""
     quiet: float | None = None
     """First day of the present run of quiet days."""
     calm: float | None = None
@@ -195,6 +203,13 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     seen: float | None = None
     """Last day on which enough was known."""
     reasons: tuple[Reason, ...] = ()
+
+    @property
+    def destroyed_usd(self) -> float | None:
+        """Dollars that the last purge destroyed, at the prices before it (methodology 3.3)."""
+        if self.depth is None or self.before_usd is None:
+            return None
+        return self.before_usd * (1 - math.exp(min(0.0, self.trough - self.before)))
 
     @property
     def depth(self) -> float | None:
@@ -292,12 +307,14 @@ class Machine:
         if row["growth_scale"] is None:
             return ()
         if row["growth"] is not None:
-            one = (
-                Reason("growth_1d", row["growth"], rule.purge_growth, row["growth_percentile"]),
-                Reason("growth_1d_z", row["z_growth"], rule.purge_z, row["growth_percentile"]),
-            )
-            if all(reason.value <= reason.threshold for reason in one):
-                return one
+            percentile = row["growth_percentile"]
+            for fall, z in ((rule.purge_growth, rule.purge_z), (rule.purge_severe, rule.purge_severe_z)):
+                one = (
+                    Reason("growth_1d", row["growth"], fall, percentile),
+                    Reason("growth_1d_z", row["z_growth"], z, percentile),
+                )
+                if all(reason.value <= reason.threshold for reason in one):
+                    return one
         if row["growth_3d"] is None or state.phase == "purge":
             return ()
         three = (
@@ -324,7 +341,7 @@ class Machine:
             state, phase="purge", since=at, purged=at, quiet=None,
             side=None if moved is None else "long_flush" if moved < 0 else "short_squeeze",
             peak=max(state.peak, row["peak"]) if again else row["peak"],
-            trough=level, before_usd=row["usd"], reasons=reasons,
+            trough=level, before=row["before"], before_usd=row["before_usd"], reasons=reasons,
         )  # fmt: skip
 
     def _exit(self, state: State, row: Row, at: float) -> State:  # noqa: C901, PLR0912 -- the table of 7.2

@@ -9,6 +9,7 @@ four fifths of its bars must be there. Nothing here runs at a tick: only the bar
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import polars as pl
 
@@ -41,6 +42,8 @@ COIN_DAYS, GOLD_DAYS = 365.0, 252.0
 """Days of trading in a year, of either clock (methodology §2)."""
 COVERED = 0.8
 """Share of a window's bars that must be there."""
+DIGITS = 10
+"""Significant ones that are shown."""
 SHOWN = (
     "close_to_close", "ewma", "parkinson", "garman_klass", "rogers_satchell", "yang_zhang",
     "realized_variance", "bipower",
@@ -79,23 +82,29 @@ def realized(
     """
     windows = STEPS[step]
     per_year = days * (DAY / step)
-    found = sums(terms(bars.filter(pl.col("time") > last - max(windows.values()) - 4 * step)), windows, last)
+    recent = bars.filter(pl.col("time") > last - max(windows.values()) - 4 * step)
+    found = sums(terms(recent), windows, last)
     enough = [
         (pl.col("window") == name) & (pl.col("bars") >= max(LEAST, COVERED * per_year * length / YEAR))
         for name, length in windows.items()
     ]
+    # Where a table lies in memory decides the last digit of its sums, and a replay gives the same text.
     variances = from_terms(found.filter(pl.any_horizontal(enough)))
     values = annualised(variances, per_year).filter(
         ~pl.col("clamped"), pl.col("volatility") > 0, pl.col("estimator").is_in(shown)
     )
     return (
-        values.select("asset", "window", "estimator", value="volatility"),
-        variances.select(*JUMPS).filter(pl.col("jump_share").is_not_null()),
+        values.select("asset", "window", "estimator", value=pl.col("volatility").round_sig_figs(DIGITS)),
+        variances.select("asset", "window", pl.col("jump_share").round_sig_figs(DIGITS)).drop_nulls(),
     )
 
 
 class Realized:
-    """The windows of all assets, kept up as bars close. One thread at a time."""
+    """The windows of all assets, kept up as bars close. One thread at a time.
+
+    Tables of minutes and of five minutes are kept by their time, so that a minute costs as much as it has
+    assets and no more.
+    """
 
     def __init__(self, days: pl.DataFrame, hours: pl.DataFrame, minutes: pl.DataFrame) -> None:
         """What is known of before the first minute.
@@ -105,12 +114,31 @@ class Realized:
             hours: the same.
             minutes: `REFERENCE`, of a day.
         """
-        self._bars = {MINUTE: minutes.select(*REFERENCE), HOUR: reference(hours), DAY: reference(days)}
+        self._long = {HOUR: reference(hours), DAY: reference(days)}
+        self._short: dict[Millis, dict[Millis, pl.DataFrame]] = {MINUTE: {}, FIVE: {}}
+        """Step → opening time → bars."""
         self._measured: dict[Millis, Millis] = {}
         """Step → opening time of the newest bar in its windows."""
         self._found: dict[Millis, tuple[pl.DataFrame, pl.DataFrame]] = {}
         self._at: Millis = 0
         self._shown = pl.DataFrame(schema=VALUES), pl.DataFrame(schema=JUMPS)
+        known = minutes.select(*REFERENCE).unique(["asset", "time"], keep="last").sort("time", "asset")
+        newest = known["time"].max()
+        if isinstance(newest, int):
+            self._at = newest + MINUTE
+            for (time,), bars in known.group_by("time", maintain_order=True):
+                assert isinstance(time, int)  # noqa: S101 -- by the schema
+                self._short[MINUTE][time] = bars
+            self._roll()
+
+    def follow(self, other: Realized) -> None:
+        """Takes what another has seen beside what is known here, which may be more of the past."""
+        for step, bars in other._long.items():
+            both = pl.concat([bars, self._long[step]])
+            self._long[step] = both.unique(["asset", "time"], keep="last").sort("asset", "time")
+        for step, by_time in other._short.items():
+            self._short[step] = dict(sorted((by_time | self._short[step]).items()))
+        self._at, self._shown = other._at, other._shown
 
     def shown(self, now: Millis) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Volatilities and shares of jumps at an instant; none where no minute closed for an hour."""
@@ -125,31 +153,50 @@ class Realized:
         """Takes the bars of instruments of a day that has closed, before the next minute."""
         self._add(DAY, bars, time, 400 * DAY)
 
+    def _add(self, step: Millis, bars: pl.DataFrame, time: Millis, keep: Millis) -> None:
+        kept = self._long[step].filter(pl.col("time") > time - keep, pl.col("time") != time)
+        self._long[step] = pl.concat([kept, reference(bars)]).sort("asset", "time")
+
     def minute(self, bars: pl.DataFrame, time: Millis) -> None:
         """Takes the bars of instruments of the minute that opens at `time`, which has closed."""
-        self._add(MINUTE, bars, time, DAY + HOUR)
+        self._short[MINUTE][time] = reference(bars)
         self._at = time + MINUTE
-        self._measure(MINUTE, time, lambda: self._bars[MINUTE].filter(pl.col("time") > time - 2 * HOUR))
-        self._measure(FIVE, self._at // FIVE * FIVE - FIVE, self._fives)
+        self._roll()
+        five = self._at // FIVE * FIVE - FIVE
+        for step, last in ((MINUTE, time), (FIVE, five)):
+            self._measure(step, last, partial(self._recent, step))
         # An hour is closed by the first minute of the next one.
         for step in (HOUR, DAY):
-            self._measure(step, time // step * step - step, lambda step=step: self._bars[step])  # type: ignore[misc]
+            self._measure(step, time // step * step - step, partial(self._long.__getitem__, step))
         self._shown = (
             pl.concat(values for values, _ in self._found.values()),
             pl.concat(jumps for _, jumps in self._found.values()),
         )
 
-    def _fives(self) -> pl.DataFrame:
-        return (
-            self._bars[MINUTE]
-            .with_columns(pl.col("time") // FIVE * FIVE)
-            .group_by("asset", "time", maintain_order=True)
-            .agg(pl.col("open").first(), pl.col("high").max(), pl.col("low").min(), pl.col("close").last())
-        )
+    def _recent(self, step: Millis) -> pl.DataFrame:
+        return pl.concat([pl.DataFrame(schema=REFERENCE), *self._short[step].values()])
 
-    def _add(self, step: Millis, bars: pl.DataFrame, time: Millis, keep: Millis) -> None:
-        kept = self._bars[step].filter(pl.col("time") > time - keep, pl.col("time") != time)
-        self._bars[step] = pl.concat([kept, reference(bars)]).sort("asset", "time")
+    def _roll(self) -> None:
+        """Makes bars of five minutes of those that have closed, and drops what no window needs."""
+        minutes, fives = self._short[MINUTE], self._short[FIVE]
+        end = self._at // FIVE * FIVE
+        parts: dict[Millis, list[pl.DataFrame]] = {}
+        for time, bars in minutes.items():
+            if time < end and (five := time // FIVE * FIVE) not in fives:
+                parts.setdefault(five, []).append(bars)
+        for five, of in parts.items():
+            fives[five] = (
+                pl.concat(of)
+                .group_by("asset", maintain_order=True)
+                .agg(
+                    pl.col("open").first(), pl.col("high").max(), pl.col("low").min(), pl.col("close").last()
+                )
+                .select(pl.lit(five, dtype=pl.Int64).alias("time"), *list(REFERENCE)[1:])
+            )
+        for step, keep in ((MINUTE, HOUR + 2 * FIVE), (FIVE, DAY + 2 * FIVE)):
+            old = [time for time in self._short[step] if time < self._at - keep]
+            for time in old:
+                del self._short[step][time]
 
     def _measure(self, step: Millis, last: Millis, bars: Callable[[], pl.DataFrame]) -> None:
         if self._measured.get(step) != last:

@@ -243,24 +243,28 @@ _STEP = [
 """What a step of the ladder holds."""
 
 
-def remembered(of: pl.DataFrame, hours: pl.DataFrame) -> list[tuple[Millis, pl.DataFrame]]:
-    """Steps of the ladder made of hourly bars of before the first tick, for the slots of `fixed`.
+REMEMBERED_EVERY: Millis = 5 * MINUTE
 
-    Sums begin at 0 with the first tick, so those of before are below it. Returns are not remembered.
+
+def remembered(of: pl.DataFrame, bars: pl.DataFrame) -> list[tuple[Millis, pl.DataFrame]]:
+    """Steps of the ladder made of bars of before the first tick, for the slots of `fixed`.
+
+    `bars`: of hours and after them of minutes, that do not overlap, with their `end` in milliseconds. Sums
+    begin at 0 with the first tick, so those of before are below it. Returns are not remembered.
     """
     key = ["venue", "asset", "symbol"]
-    mine = hours.filter(pl.col("venue").is_in(of.filter("scope")["venue"].unique().to_list()))
+    mine = bars.filter(pl.col("venue").is_in(of.filter("scope")["venue"].unique().to_list()))
     if mine.is_empty() or of.is_empty():
         return []
     slots = of.select(*key, "inverse", "multiplier")
-    times = mine.select("time").unique().sort("time")
+    times = mine.select("end").unique().sort("end")
     flows = [
         -pl.col(name).fill_null(0.0).reverse().cum_sum().reverse().over(key)
         for name in ("long_usd", "short_usd")
     ]
     rows = (
         times.join(slots, how="cross", maintain_order="left_right")
-        .join(mine, on=["time", *key], how="left", maintain_order="left")
+        .join(mine, on=["end", *key], how="left", maintain_order="left")
         .with_columns(native_then=pl.col("native") / pl.when("inverse").then(1.0).otherwise("multiplier"))
         # Flows since a bar's close are those of the bars after it.
         .with_columns(flow.shift(-1, fill_value=0.0).over(key).alias(f"{name}_then")
@@ -268,9 +272,11 @@ def remembered(of: pl.DataFrame, hours: pl.DataFrame) -> list[tuple[Millis, pl.D
         .with_columns(pl.lit(None, dtype=pl.Float64).alias(f"{name}_then") for name in ("squares", "seconds"))
         .select("native_then", pl.col("usd").alias("known_then"), *(f"{name}_then" for name in _SUMS))
     )  # fmt: skip
-    return [
-        (time + HOUR, rows.slice(number * of.height, of.height)) for number, time in enumerate(times["time"])
-    ]
+    found: list[tuple[Millis, pl.DataFrame]] = []
+    for number, end in enumerate(times["end"]):
+        if not found or end >= found[-1][0] + REMEMBERED_EVERY:
+            found.append((end, rows.slice(number * of.height, of.height)))
+    return found
 
 
 def _flow(rows: pl.DataFrame) -> pl.DataFrame:
@@ -321,7 +327,7 @@ def _assets(rows: pl.DataFrame, taken: Taken, scope: Scope) -> pl.DataFrame:
         & (pl.col("coverage") >= scope.min_coverage)
         & (pl.col("expired_usd") <= EXPIRED_SHARE * pl.col("level_usd"))
     )
-    funded = pl.col("funding_weight") / pl.col("level_usd") * reached
+    funded = (pl.col("funding_weight") / pl.col("level_usd")).fill_nan(0) * reached
     return frame.with_columns(
         coverage=pl.when(pl.col("expected") > 0).then(
             (pl.col("fresh_usd") / pl.col("level_usd")).fill_nan(0) * reached
@@ -345,6 +351,7 @@ def _asset_windows(
     today = rows.select(
         ASSET, "part_id", "expected", "perpetual", "scope", *_SUMS,
         feed=pl.col("liquidation_feed") != "none", native=pl.when("fresh").then(NATIVE),
+        usd_now="known_usd",
     )  # fmt: skip
     stacked = []
     names = list(windows)
@@ -370,6 +377,7 @@ def _asset_windows(
         asset_window=pl.col("number") + pl.col(ASSET),
         growth=pl.when(both).then(weight * (pl.col("native") / pl.col("native_then")).log()),
         weight=pl.when(both).then(weight),
+        change_usd=pl.when(both).then(pl.col("usd_now") - weight),
         known_usd=weight,
         liquidated_usd=pl.when(fed.is_not_null()).then(flow),
         feed_usd=fed,
@@ -377,7 +385,7 @@ def _asset_windows(
             (pl.col("squares") - pl.col("squares_then")) / seconds * YEAR_S
         ),
     )  # fmt: skip
-    sums = ("weight", "known_usd", "liquidated_usd", "feed_usd")
+    sums = ("weight", "change_usd", "known_usd", "liquidated_usd", "feed_usd")
     venues = mine.group_by("number", maintain_order=True).agg(
         pl.col("asset_window", "expected").first(),
         pl.col("growth", *sums).sum(),
@@ -387,7 +395,8 @@ def _asset_windows(
     venues = venues.with_columns(growth=pl.when(pl.col("weight") > 0).then(mean))
     venues, accused = _heard(venues, now, accused, scope)
     frame = venues.with_columns(
-        growth=pl.col("growth") * pl.col("share"), weight=pl.when(pl.col("share") > 0).then("weight"),
+        pl.when(pl.col("share") > 0).then(pl.col("weight", "change_usd")),
+        growth=pl.col("growth") * pl.col("share"),
         venues=(pl.col("known") > 0).cast(pl.UInt32),
     ).group_by("asset_window", maintain_order=True).agg(
         pl.col("expected").max(), pl.col("growth", *sums, "venues").sum(),
@@ -406,7 +415,9 @@ def _asset_windows(
         pl.Series("asset", [assets[key % _PLACES] for key in keys], dtype=pl.String),
         pl.Series("window", [names[key // _PLACES] for key in keys], dtype=pl.String),
         growth=growth,
-        known_usd="known_usd",
+        # What positions did at constant price, and what the price did to them, over the same instruments.
+        position_usd=pl.col("weight") * (growth.exp() - 1),
+        price_usd=pl.col("change_usd") - pl.col("weight") * (growth.exp() - 1),
         liquidated_usd=pl.when(heard).then("liquidated_usd"),
         implied_liquidation_usd=pl.col("known_usd") * (1 - pl.min_horizontal(growth, 0 * growth).exp()),
         liquidation_intensity=pl.when(heard).then(pl.col("liquidated_usd") / pl.col("feed_usd")),
@@ -443,8 +454,8 @@ _VOLATILE = ("5m", "1h")
 """Windows over which the ticks' own returns are summed; longer ones are made of bars."""
 
 _ASSET_WINDOW = {
-    "asset": pl.String, "window": pl.String, "growth": pl.Float64, "known_usd": pl.Float64,
-    "liquidated_usd": pl.Float64,
+    "asset": pl.String, "window": pl.String, "growth": pl.Float64, "position_usd": pl.Float64,
+    "price_usd": pl.Float64, "liquidated_usd": pl.Float64,
     "implied_liquidation_usd": pl.Float64, "liquidation_intensity": pl.Float64,
     "realized_volatility": pl.Float64,
 }  # fmt: skip

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 
+import polars as pl
+
+from monitor.bars import BAR
 from monitor.bus import Heard, Listed
+from monitor.clock import Clock
 from monitor.compute import Core, Samples
-from monitor.events import Event, Funding, Instrument, Liquidation, Mark, OpenInterest, Position
+from monitor.events import Event, Funding, Instrument, Liquidation, Mark, Millis, OpenInterest, Position
 from monitor.metrics import METRICS
+from monitor.past import Past
+from monitor.serve import Board
 from monitor.views import Scope
 
 T0 = 1_790_755_200_000
@@ -25,8 +32,11 @@ def instrument(venue: str, symbol: str = "BTCUSDT", asset: str = "BTC", **more: 
 class Small:
     """Five venues with one instrument each, a tick a second unless told otherwise."""
 
-    def __init__(self, venues: Sequence[str] = VENUES, listed: Sequence[str] = VENUES) -> None:
-        self.core = Core(METRICS, Scope(frozenset(venues)), FEEDS, venues)
+    def __init__(
+        self, venues: Sequence[str] = VENUES, listed: Sequence[str] = VENUES, past: Past | None = None,
+        recent: pl.DataFrame | None = None,
+    ) -> None:  # fmt: skip
+        self.core = Core(METRICS, Scope(frozenset(venues)), FEEDS, venues, past, recent)
         self.of = {venue: instrument(venue) for venue in VENUES}
         self.now = T0
         for venue in listed:
@@ -62,6 +72,64 @@ class Small:
                     self.quote(venue, price)
             samples = self.tick(step)
         return samples
+
+
+class Patient(Clock):
+    """A fast clock that waits for the monitor where the machine is busy, so that no tick is left out."""
+
+    def __init__(self, start: Millis, speed: float, tick_seconds: float) -> None:
+        super().__init__(start, speed)
+        self._step = int(tick_seconds * 1000 * speed)
+        self._done = self._held = self._most = 0
+        self.board: Board | None = None
+        """Of the monitor that is waited for, from its first tick on."""
+
+    def now(self) -> Millis:
+        now = super().now() - self._held
+        if self.board is None or self.board.samples is None:
+            return now
+        if (newest := self.board.samples.now) != self._done:
+            # The monitor asks for the time before anybody else does, and chooses the same instant as next.
+            last = min(now, self._most) if self._done else now
+            self._done, self._most = newest, (last // self._step + 1) * self._step
+        self._held += max(0, now - self._most)
+        return min(now, self._most)
+
+
+SUPPLY = 20e6
+"""Coins of BTC, for ever."""
+
+
+def supply(asset: str, _time: int) -> float | None:
+    return SUPPLY if asset == "BTC" else None
+
+
+def swing(day: float) -> float:
+    """Log of leverage about its average: half a year long, and a shiver."""
+    return 0.08 * math.sin(2 * math.pi * day / 180) + 0.003 * math.sin(day * 1.7)
+
+
+def funding(day: float) -> float:
+    return 1e-4 * (1 + 0.5 * math.sin(day / 11))
+
+
+def bars(
+    opens: Iterable[int], length: int, leverage: Callable[[float, str], float],
+    price: Callable[[float], float] = lambda _: PRICE, venues: Sequence[str] = VENUES,
+) -> pl.DataFrame:  # fmt: skip
+    """Bars of the five venues; levels are functions of the days between their close and `T0`."""
+    rows = []
+    for time in opens:
+        at = (time + length - T0) / 86_400_000
+        for venue in venues:
+            coins = COINS[venue] * math.exp(leverage(at, venue))
+            usd = coins * price(at)
+            flow = None if FEEDS[venue] == "none" else usd * 0.001 * length / 86_400_000
+            rows.append(
+                (time, venue, "BTC", "BTCUSDT", "linear", price(at), price(at), price(at), price(at),
+                 coins, coins, usd, funding(at), flow, flow)
+            )  # fmt: skip
+    return pl.DataFrame(rows, schema=BAR, orient="row")
 
 
 def value(samples: Samples, name: str, **labels: str) -> float | None:

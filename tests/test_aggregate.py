@@ -326,7 +326,7 @@ def test_a_row_that_contradicts_itself_is_not_used(
 # Gaps.
 
 
-def test_a_short_gap_brings_its_change_and_a_long_one_does_not() -> None:
+def test_a_gap_of_everything_brings_its_change_of_level_and_no_growth() -> None:
     def index(gap: int) -> float:
         coins: list[float | None] = [1e5] * 50 + [None] * gap + [8e4] * 20
         found = days(book("a", [value and value + day for day, value in enumerate(coins)]))
@@ -335,7 +335,8 @@ def test_a_short_gap_brings_its_change_and_a_long_one_does_not() -> None:
         return float(found["index"][-1] - found["index"][49])
 
     assert index(2) == pytest.approx(math.log(0.8), abs=2e-3)
-    assert index(3) == pytest.approx(0.0, abs=2e-3)
+    assert index(3) == pytest.approx(math.log(0.8), abs=2e-3)
+    assert index(300) == pytest.approx(math.log(0.8), abs=2e-3)
 
 
 def test_every_calendar_day_has_a_row_and_no_number_is_made_up() -> None:
@@ -344,8 +345,9 @@ def test_every_calendar_day_has_a_row_and_no_number_is_made_up() -> None:
     hole = found[10:1990]
     assert hole.select("coins", "usd", "index", "growth").null_count().row(0) == (1980,) * 4
     assert hole["coverage"].max() == 0.0
-    assert found["growth"][-1] is None, "new again, for thirty days"
-    assert found["aside"][-1].to_list() == ["a: new"]
+    assert found["growth"][2000] is None
+    assert found["growth"][-1] == pytest.approx(math.log(1.3 / 1.2)), "nobody else was there meanwhile"
+    assert found["aside"][-1].to_list() == []
 
 
 def test_no_closes_no_days() -> None:
@@ -384,3 +386,24 @@ def test_what_a_venue_brings_or_takes_is_no_effect_of_the_price(twist: Twist) ->
     found = with_prices(1, {**held, "c": twist(held["c"])})  # type: ignore[dict-item, arg-type]
     usual = found["price_effect_usd"] / found["usd"].shift(1)
     assert usual.abs().max() < 0.12  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("gap", [4, 20, 200])
+def test_a_level_is_compared_across_an_outage_of_everything(gap: int) -> None:
+    """Nobody saw the fall, so it is no growth; but the level is where it is, and so is the index."""
+    rows = [
+        {"day": day, "asset": "BTC", "venue": venue, "symbol": venue, "margin": "linear", "price": 100.0,
+         "coins": coins * (1.0 if day < 100 else 0.8) * (1 + 0.001 * (day % 3))}
+        for venue, coins in (("a", 500.0), ("b", 300.0), ("c", 200.0))
+        for day in (*range(100), *range(100 + gap, 130 + gap))
+    ]  # fmt: skip
+    frame = days(pl.DataFrame(rows).select(*(
+        pl.col(name).cast(dtype) if name in rows[0] else pl.lit(None, dtype=dtype).alias(name)
+        for name, dtype in CLOSES.items()
+    )))  # fmt: skip
+    before, after = frame.filter(pl.col("day") == 99), frame.filter(pl.col("day") == 102 + gap)
+    fall = after["index"][0] - before["index"][0]
+    levels = math.log(after["coins"][0] / before["coins"][0])
+    assert fall == pytest.approx(levels, abs=1e-9)
+    assert frame.filter(pl.col("day") == 100 + gap)["growth"][0] is None
+    assert abs(frame["growth"].drop_nulls().min() or 0) < 0.01  # type: ignore[arg-type, operator]

@@ -12,11 +12,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("clock", "venue", "bus", "ladder"),
     ("aggregate", "average"),
     ("venues", "metric", "volatility", "valuation", "cme", "etf", "tables", "readings", "phases", "table"),
-    ("metrics", "volatility_ratio", "views", "recording", "bars", "sources"),
-    ("past", "health", "config", "history", "archives"),
+    ("metrics", "volatility_ratio", "realized", "views", "recording", "bars", "sources"),
+    ("past", "macro", "health", "config", "history", "archives", "board"),
     ("compute",),
-    ("exposition", "rest", "page", "stack", "plot"),
-    ("feed", "serve", "slow"),
+    ("exposition", "rest", "page", "stack", "plot", "export", "tsdb"),
+    ("feed", "serve", "slow", "backtest"),
     ("follow",),
     ("backfill",),
     ("app",),
@@ -27,13 +27,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 """From the bottom up. A module imports only from lower rows; a package counts as one."""
 
 PURE = ("events", "venue", "venues", "bus", "ladder", "metric", "metrics", "tables", "readings", "views",
-        "bars", "archives", "compute", "aggregate", "average", "phases", "past", "exposition", "sources",
-        "volatility")  # fmt: skip
+        "bars", "archives", "board", "compute", "aggregate", "average", "phases", "past", "exposition", "sources",
+        "volatility", "realized", "export", "backtest")  # fmt: skip
 FORBIDDEN = {"asyncio", "websockets", "aiohttp", "time", "datetime", "random", "os", "socket", "logging",
              "prometheus_client", "pathlib", "threading"}  # fmt: skip
 ONLY = {
     "websockets": {"feed", "commands"},
     "matplotlib": {"plot"},
+    "cramjam": {"tsdb"},
     "polars": {
         "tables",
         "ladder",
@@ -64,6 +65,10 @@ ONLY = {
         "valuation",
         "cme",
         "etf",
+        "export",
+        "backtest",
+        "realized",
+        "macro",
     },
 }
 """Libraries that only these modules may import."""

@@ -39,7 +39,8 @@ SHARED = Path(__file__).parents[1].parent / "shared" / "history"
 CALM: dict[str, Any] = {
     "growth": 0.0, "z_growth": 0.0, "growth_scale": 0.01, "growth_3d": 0.0, "z_growth_3d": 0.0,
     "growth_14d": 0.0, "growth_percentile": 0.5, "growth_3d_percentile": 0.5, "z": 0.7, "percentile": 0.7,
-    "stretch": 0.5, "open_interest": 0.0, "peak": 0.0, "usd": 1e10, "return_1d": -0.01, "return_3d": 0.02,
+    "stretch": 0.5, "open_interest": 0.0, "peak": 0.0, "before": 0.0,
+    "before_usd": 1e10, "usd": 1e10, "return_1d": -0.01, "return_3d": 0.02,
     "coverage": 1.0, "believed": 1.0, "days_before": 500, "funding_percentile": 0.6,
     "liquidation_percentile": 0.5, "cusum": 0.0, "dispersion": 0.01,
 }  # fmt: skip
@@ -111,7 +112,9 @@ def test_a_shock_of_one_day_is_a_purge_from_anywhere_at_once(phase: str) -> None
 
     assert purges(-0.06, -5.0)
     assert not purges(-0.0599, -9.0)
-    assert not purges(-0.2, -4.99)
+    assert not purges(-0.17, -4.99)
+    assert purges(-0.18, -3.5)
+    assert not purges(-0.5, -3.49)
 
 
 @pytest.mark.parametrize("phase", ["reset", "build_up", "stretched"])
@@ -224,7 +227,8 @@ def test_reasons_hold_value_threshold_and_percentile() -> None:
 # Blindness.
 
 BLIND: list[dict[str, Any]] = [
-    {"believed": 0.59, "coverage": 0.59}, {"growth": None, "z_growth": None, "growth_3d": None, "z_growth_3d": None}, {"z": None},
+    {"believed": 0.59, "coverage": 0.59}, {"z": None},
+    {"growth": None, "z_growth": None, "growth_3d": None, "z_growth_3d": None},
 ]  # fmt: skip
 
 
@@ -500,3 +504,11 @@ def test_the_day_of_return_from_a_gap_is_no_blind_day() -> None:
     missing = [row(101 + day, z=None, growth=None, z_growth=None, growth_3d=None) for day in range(2)]
     back = row(103, growth=None, z_growth=None)
     assert [state.phase for state in walk(at("reset"), iter([*missing, back, row(104)]))] == ["reset"] * 4
+
+
+def test_the_dollars_of_a_purge_are_those_of_the_close_before() -> None:
+    """Methodology 3.3: OI of 9 October 2025 times (1 - exp(g)), bitcoin."""
+    level = {"growth": -0.170891, "z_growth": -15.0, "open_interest": -0.170891, "before": 0.0}
+    shock = row(101, **level, before_usd=90_237_622_503, usd=70_505_795_930)
+    state = walk(at("stretched"), [shock])[0]
+    assert state.destroyed_usd == pytest.approx(14.18e9, rel=1e-3)

@@ -20,6 +20,7 @@ from monitor.config import Config, ConfigError, address
 from monitor.feed import UNREADABLE
 from monitor.follow import read_instruments
 from monitor.rest import Rest, RestError
+from monitor.slow import chosen
 from monitor.venue import Refused, Venue
 
 TIMEOUT_S = 10.0
@@ -44,6 +45,7 @@ async def _all(config: Config) -> AsyncIterator[tuple[str, str | None, str]]:
     yield "settings", None, f"assets {', '.join(config.assets)}"
     yield "state_dir", *_state(config)
     yield "listen", *_port(config)
+    yield "sources", *_sources(config)
     venues = venues_of(config)
     async with Rest() as rest:
         lists = [asyncio.create_task(_list(rest, config, venue)) for venue in venues]
@@ -69,6 +71,18 @@ def _state(config: Config) -> tuple[str | None, str]:
     free = shutil.disk_usage(config.state_dir).free
     text = f"writable, {free / (1 << 30):.1f} GiB free"
     return (None, text) if free >= FREE_BYTES else (f"{text}: less than 1 GiB", "")
+
+
+def _sources(config: Config) -> tuple[str | None, str]:
+    """The settings of the slow sources; they are not asked, because each is polite to its host."""
+    try:
+        asked = chosen(config)
+    except ConfigError as error:
+        return str(error).removeprefix("sources: "), ""
+    missing = [str(one.key_file) for one in asked if one.key_file is not None and not one.key_file.is_file()]
+    if missing:
+        return f"{missing[0]}: no such file", ""
+    return None, ", ".join(one.name for one in asked) or "none"
 
 
 def _port(config: Config) -> tuple[str | None, str]:

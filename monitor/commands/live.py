@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from monitor.app import Monitor, running
+from monitor.average import ENOUGH_DAYS, YEAR
 from monitor.clock import Clock
 from monitor.config import Config, ConfigError
 from monitor.page import age
@@ -35,14 +36,27 @@ def writable(folder: Path, what: str) -> None:
 async def run(config: Config) -> int:
     """Until cancelled."""
     writable(config.state_dir, "state_dir")
-    async with running(config, Clock()) as monitor:
+    async with running(config, Clock(), catch_up=True, slow=True) as monitor:
         console = Console(stderr=True, soft_wrap=True)
         names = ", ".join(venue.title for venue in monitor.venues)
         console.print(f"Following {', '.join(config.assets)} on {names}.", highlight=False)
         console.print(f"Status page  http://{monitor.address}/", highlight=False)
         console.print(f"Metrics      http://{monitor.address}/metrics", highlight=False)
+        for line in short(monitor):
+            console.print(line, highlight=False)
         await asyncio.Event().wait()
     return 0
+
+
+def short(monitor: Monitor) -> list[str]:
+    """What to say of a history that is too short for the long-term average."""
+    known = dict.fromkeys(monitor.config.assets, 0.0) | monitor.core.past.days_known
+    few = [f"{asset} {days:.0f} days" for asset, days in known.items() if days < YEAR]
+    text = (
+        f"History      {', '.join(few)} of open interest. Phases need {ENOUGH_DAYS} days, and are sure of "
+        f"themselves after {YEAR}: `monitor backfill` fetches three years while this runs."
+    )
+    return [text] if few else []
 
 
 async def record(config: Config, out: Path, seconds: float | None) -> int:

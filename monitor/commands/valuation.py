@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
-from importlib import resources
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -14,6 +13,18 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
+from monitor.app import gold_table, scope_of, venues_of
+from monitor.clock import Clock
+from monitor.config import Config
+from monitor.events import Millis
+from monitor.health import Health
+from monitor.history.store import Store
+from monitor.ladder import DAY, HOUR
+from monitor.macro import Told, gold_daily, height_at, ounce_usd, trading_days
+from monitor.past import HISTORY_DAYS
+from monitor.realized import reference
+from monitor.slow import Slow, chosen
+from monitor.sources.tonnes import as_table
 from monitor.valuation import (
     Assumptions,
     FairValue,
@@ -24,15 +35,14 @@ from monitor.valuation import (
     TableError,
     Unknown,
     complete,
-    read_gold_table,
 )
 from monitor.volatility import LEAST
-from monitor.volatility_ratio import Clock, NotCovered, Ratio, volatility_ratio
+from monitor.volatility_ratio import STALE, Clock as Sampling, NotCovered, Ratio, volatility_ratio
 
 GOLD = ("GOLD", "XAU", "XAUUSD", "PAXG", "XAUT")
 """Names of gold in the column `asset`, the first that a table has is taken."""
-_ROLL = timedelta(hours=7)
-"""A trading day of gold begins at 17:00 in New York, seven hours before midnight there."""
+SPOT_LIFE: Millis = 26 * HOUR
+"""A stored price may be as old as a verdict (methodology §9.20)."""
 
 
 class Problem(Exception):  # noqa: N818 -- ends the command with one line
@@ -79,18 +89,6 @@ def read_prices(path: Path, assets: Sequence[str]) -> pl.DataFrame:
         raise Problem(f"{path}: column {time!r}, row {again['row'][0]}: {text} is there twice")
     found = table.select("at", "close", date=pl.col("at").dt.date()).sort("at")
     return found.drop("at") if time == "date" else found.rename({"at": "ts"})
-
-
-def trading_days(gold: pl.DataFrame) -> pl.DataFrame:
-    """The last price of each trading day of gold, where the table is finer than days."""
-    if "ts" not in gold.columns:
-        return gold
-    local = pl.col("ts").dt.convert_time_zone("America/New_York").dt.replace_time_zone(None)
-    return (
-        gold.with_columns(date=(local + _ROLL).dt.date())
-        .group_by("date", maintain_order=True)
-        .agg(pl.col("ts", "close").last())
-    )
 
 
 def _load(path: Path) -> pl.DataFrame:
@@ -157,8 +155,8 @@ def show_ratio(
     Raises:
         Problem: a table or an argument is wrong.
     """
-    if clock not in get_args(Clock):
-        raise Problem(f"--clock: {clock!r} is neither {' nor '.join(get_args(Clock))}")
+    if clock not in get_args(Sampling):
+        raise Problem(f"--clock: {clock!r} is neither {' nor '.join(get_args(Sampling))}")
     if window < LEAST:
         raise Problem(f"--window: {window} returns are too few, {LEAST} are needed")
     dates: list[date | None] = [_date(text) for text in on]
@@ -166,7 +164,7 @@ def show_ratio(
     found, console = [], Console(stderr=True, soft_wrap=True, highlight=False)
     for day in dates or [None]:
         try:
-            found.append(volatility_ratio(*prices, window, day, cast("Clock", clock)))
+            found.append(volatility_ratio(*prices, window, day, cast("Sampling", clock)))
         except NotCovered as error:
             console.print(f"monitor: {error}", markup=False)
     if as_json:
@@ -201,17 +199,62 @@ def _ratios(found: Sequence[Ratio]) -> Table:
 # fair-value
 
 
-def gold_table() -> GoldTable:
-    """The table of tonnes that comes with the program.
+def stored(config: Config, now: Millis) -> tuple[Stored, GoldTable]:
+    """What a monitor of these settings left on the disk: answers of slow sources, and bars.
+
+    Args:
+        config: whose `state_dir` is read; it is not written.
+        now: the present, milliseconds.
 
     Raises:
-        TableError: it cannot be used.
+        ConfigError: a source of the settings is unknown.
+        OSError: the history is there and cannot be read.
+        TableError: the table of tonnes cannot be used.
     """
-    return read_gold_table((resources.files("monitor") / "data/gold_tonnes.toml").read_text("utf-8"))
+    sources = Slow(chosen(config), config.state_dir / "sources", Health([]), Clock(now))
+    told = {name: Told(value.frame, value.as_of) for name, value in sources.values.items()}
+    venues = scope_of(config, venues_of(config)).venues
+    with Store(config.state_dir / "history", writable=False) as store:
+        days = store.read("day", now - HISTORY_DAYS * DAY, now // DAY * DAY, assets=("BTC",), venues=venues)
+        hours = store.read("hour", now - SPOT_LIFE, now, assets=("BTC",), venues=venues, open=True)
+    closes = reference(days).select(pl.from_epoch("time", time_unit="ms").dt.date().alias("date"), "close")
+    ratio, height = _stored_ratio(closes, gold_daily(told, now), now), height_at(told, now)
+    tonnes = told.get("gold_tonnes")
+    return Stored(
+        ratio=None if ratio is None else Known(
+            ratio.ratio, f"{ratio.window} trading days of spot gold until {ratio.until}", ratio.on,
+            ratio.error,
+        ),
+        draws=None if ratio is None else ratio.draws,
+        ounce_usd=ounce_usd(told, now),
+        blocks=None if height is None else Known(height.value + 1, height.source, height.as_of),
+        spot=_stored_spot(reference(hours)),
+    ), gold_table() if tonnes is None else as_table(tonnes.frame)  # fmt: skip
 
 
-def show_fair_value(given: Given, stored: Stored, today: date, *, as_json: bool) -> None:
+def _stored_ratio(bitcoin: pl.DataFrame, gold: pl.DataFrame, now: Millis) -> Ratio | None:
+    try:
+        found = volatility_ratio(bitcoin, gold)
+    except NotCovered:
+        return None
+    return found if datetime.fromtimestamp(now / 1000, UTC).date() - found.on <= STALE else None
+
+
+def _stored_spot(hours: pl.DataFrame) -> Known | None:
+    """The reference price at the end of the newest hour."""
+    if hours.is_empty():
+        return None
+    newest = hours.sort("time").row(-1, named=True)
+    at = datetime.fromtimestamp(newest["time"] / 1000, UTC)
+    return Known(newest["close"], f"median of marks in the hour of {at:%Y-%m-%d %H:%M} UTC", at.date())
+
+
+def show_fair_value(
+    given: Given, known: Stored, today: date, *, as_json: bool, table: GoldTable | None = None
+) -> None:
     """Prints the fair value and all that it follows from.
+
+    Without a `table` of tonnes it is the one that comes with the program.
 
     Raises:
         Problem: a figure is not positive, or unknown and not given.
@@ -222,17 +265,17 @@ def show_fair_value(given: Given, stored: Stored, today: date, *, as_json: bool)
             option = name.removesuffix("_usd").replace("_", "-")
             raise Problem(f"--{option}: {value:g} is no positive number")
     try:
-        assumed = complete(given, stored, gold_table(), today)
+        assumed = complete(given, known, table or gold_table(), today)
     except (Unknown, TableError) as error:
         raise Problem(str(error)) from error
     value = assumed.fair_value()
     if as_json:
         print(orjson.dumps(_object(assumed, value), option=orjson.OPT_INDENT_2).decode())  # noqa: T201
         return
-    table = Table("", "", "", box=None, show_header=False)
+    shown = Table("", "", "", box=None, show_header=False)
     for row in _lines(assumed, value):
-        table.add_row(*row)
-    Console(highlight=False).print(table)
+        shown.add_row(*row)
+    Console(highlight=False).print(shown)
 
 
 def _object(assumed: Assumptions, value: FairValue) -> dict[str, Any]:

@@ -142,10 +142,19 @@ def write(path: Path, bars: pl.DataFrame, step: Step, sources: Iterable[str] = (
     text = msgspec.json.encode(account).decode()
     buffer = io.BytesIO()
     bars.write_parquet(buffer, compression="zstd", metadata={ACCOUNT: text})
+    put(path, buffer.getbuffer())
+
+
+def put(path: Path, data: bytes | memoryview) -> None:
+    """Puts a file in the place of what is there, durably, or changes nothing.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
     unfinished = path.with_name(path.name + UNFINISHED)
     try:
         with unfinished.open("wb") as file:
-            file.write(buffer.getbuffer())
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)

@@ -102,6 +102,26 @@ class Store:
             files.write(path, self._onto(path, rows), "minute")
             self._close(time + MINUTE)
 
+    def note(self, name: str, text: bytes) -> None:
+        """Keeps a small file beside the bars, durably, in the place of the one before.
+
+        Raises:
+            OSError: the disk does not take it. The one before stays.
+        """
+        if self._lock is None:
+            raise ValueError("the store is not open for writing")
+        files.put(self.root / name, text)
+
+    def settle(self, now: Millis) -> None:
+        """Rolls and compacts what ended before a time while nobody wrote, as the next `append` would.
+
+        Raises:
+            OSError: the disk does not take it.
+        """
+        if self._lock is None:
+            raise ValueError("the store is not open for writing")
+        self._settle(now // HOUR * HOUR)
+
     def backfill(self, source: str, step: Literal["hour", "day"], bars: pl.DataFrame) -> None:
         """Keeps bars from a source of history, beside those that a monitor saw; the newest call wins.
 
@@ -129,6 +149,11 @@ class Store:
                 merged = self._onto(path, rows.select(*BAR), move=True)
                 sources = files.accounts(path, step).sources if path.exists() else ()
                 files.write(path, merged, step, (source, *sources))
+
+    def filled(self) -> float:
+        """When something was last filled in, in seconds of the file system; 0 if never."""
+        tree = (self.root / "backfill").glob(f"*/*/*{SUFFIX}")
+        return max((path.stat().st_mtime for path in tree), default=0.0)
 
     def _onto(self, path: Path, rows: pl.DataFrame, *, move: bool = False) -> pl.DataFrame:
         """The rows of a file with these in their place or beside them."""

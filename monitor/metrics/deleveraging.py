@@ -98,7 +98,7 @@ DELEVERAGING = (
     ),
     Metric(
         name="leverage_purge_destroyed_usd",
-        help="The same share of the open interest in dollars of the day it began.",
+        help="Dollars of open interest that it destroyed, at the prices of the close before it.",
         view="asset",
         value=pl.col("destroyed_usd"),
     ),

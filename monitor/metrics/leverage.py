@@ -138,6 +138,13 @@ LEVERAGE = (
         value=pl.col("z"),
     ),
     Metric(
+        name="leverage_at_average_start_timestamp_seconds",
+        help="Since when open interest to market cap has been at or under its long-term average; absent "
+        "while it is above.",
+        view="asset",
+        value=pl.col("at_average_s"),
+    ),
+    Metric(
         name="leverage_open_interest_to_market_cap_percentile_ratio",
         help="Mid-rank percentile of open interest to market cap in the three years before today.",
         view="asset",

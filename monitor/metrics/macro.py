@@ -64,14 +64,15 @@ MACRO = (
     ),
     Metric(
         name="leverage_cme_open_interest_coins",
-        help="Open interest of CME's futures, standard and micro, in coins; weekly, usable from release.",
+        help="Open interest of CME's futures, standard and micro, in coins; weekly, usable from release "
+        "(daily where the operator has a table).",
         view="asset_macro",
         value=pl.col("cme_coins"),
     ),
     Metric(
         name="leverage_cme_position_proxy_coins",
         help="Sum of weekly changes of CME open interest, each with the sign of the week's price, without "
-        "calendar spreads.",
+        "calendar spreads, since the first report whose price is known; absent with a hole in it.",
         view="asset_macro",
         value=pl.col("cme_proxy_coins"),
     ),
@@ -96,7 +97,7 @@ MACRO = (
     ),
     Metric(
         name="leverage_etf_cumulative_flow_usd",
-        help="Sum of all net flows.",
+        help="Sum of all net flows that were reported.",
         view="asset_macro",
         value=pl.col("etf_cumulative_usd"),
     ),
@@ -108,8 +109,8 @@ MACRO = (
     ),
     Metric(
         name="leverage_etf_redemption_ratio",
-        help="What was redeemed in the last six trading days over the inflows of the two weeks before the "
-        "peak of cumulative flow.",
+        help="What was redeemed in the last six trading days over the inflows of the two weeks that ended "
+        "with that of the peak of cumulative flow before them.",
         view="asset_macro",
         value=pl.col("etf_redemption_ratio"),
     ),
@@ -127,8 +128,10 @@ MACRO = (
     ),
     Metric(
         name="leverage_market_condition",
-        help="1 while a condition of the whole market holds, with hysteresis: volatility_ratio_below_2, "
-        "fair_value_above_price, perps_and_cme_disagree.",
+        help="1 while a condition of the whole market holds, with hysteresis: volatility_ratio_below_2 "
+        "(begins under 2.0, ends above 2.1), fair_value_above_price (turns over when the gap is larger than "
+        "its error), perps_and_cme_disagree (which of bitcoin and ether fell more: begins when both "
+        "differences pass 2 % of open interest, ends under 1 %). Absent while its inputs are.",
         view="kind_macro",
         value=pl.col("value"),
     ),

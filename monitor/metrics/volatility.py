@@ -7,17 +7,30 @@ from monitor.metric import Metric
 VOLATILITY = (
     Metric(
         name="leverage_realized_volatility_ratio",
-        help="Realised volatility of marks sampled at each tick, annualised at 365 days: median over "
-        "the scope's instruments of the root of realised variance.",
-        view="asset_window",
-        windows=("5m", "1h"),
-        fixed=(("estimator", "realized_variance"),),
-        value=pl.col("realized_volatility"),
+        help="Realised volatility, annualised at 365 days (gold: 252). Of 5m, and of 1h with estimator "
+        "realized_variance: of marks at each tick, median over the scope's instruments. Of other windows and "
+        "estimators: of bars of the asset's reference price, the median over the scope (1h: minutes, 24h: "
+        "5 minutes, 7d: hours, longer: days), when a bar closes.",
+        view="asset_window_estimator",
+        value=pl.col("value"),
     ),
     Metric(
         name="leverage_implied_volatility_ratio",
-        help="Implied volatility of 30 days, annualised (Deribit DVOL).",
-        view="asset",
+        help="Implied volatility of 30 days, annualised (Deribit DVOL; gold: GVZ of the last trading day).",
+        view="asset_macro",
         value=pl.col("implied"),
+    ),
+    Metric(
+        name="leverage_variance_premium_ratio",
+        help="Implied variance minus realised variance of 30 days (close to close), both annualised: "
+        "positive where more movement is expected than there was.",
+        view="asset_macro",
+        value=pl.col("variance_premium"),
+    ),
+    Metric(
+        name="leverage_jump_share_ratio",
+        help="Share of realised variance that was jumps, by bipower variation, over bars of the window.",
+        view="asset_horizon",
+        value=pl.col("jump_share"),
     ),
 )

@@ -88,7 +88,8 @@ def _course(market: Market, asset: str, opens: range, length: Millis) -> pl.Data
             (
                 asset, time, first, max(first, last) * 1.002, min(first, last) * 0.998, last,
                 math.exp(_leverage(start - close) + noise("coins", _COINS, close)),
-                waves(key_of(market.seed, "past", "funding", asset), close, _FUNDING),
+                # As ordinary as the level is not when the market starts: the scenario brings crowding.
+                _risen(start - close) * waves(key_of(market.seed, "past", "funding", asset), close, _FUNDING),
                 _LIQUIDATED * busy * length / DAY,
             )
         )  # fmt: skip
@@ -96,9 +97,14 @@ def _course(market: Market, asset: str, opens: range, length: Millis) -> pl.Data
     return pl.DataFrame(rows, orient="row", schema=names)
 
 
+def _risen(before: Millis) -> float:
+    """0 when the market starts, 1 before the rise."""
+    return smoothstep((before - _RISEN) / _RISE)
+
+
 def _leverage(before: Millis) -> float:
     """Log of leverage so long before the start, relative to that of the start."""
     swings = sum(height * math.sin(2 * math.pi * before / period) for period, height in _SWINGS)
     swinging = smoothstep((before - _RISEN - _RISE) / (2 * _RISE))
-    risen = smoothstep((before - _RISEN) / _RISE)
+    risen = _risen(before)
     return (1 - risen) * _ABOVE + risen * ((1 - swinging) * _LOW + swinging * swings) - _ABOVE

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from measure import Row, console
 
-SECTIONS = ("decode", "tick", "scrape", "stream", "history", "phases", "memory")
+SECTIONS = ("decode", "tick", "scrape", "stream", "history", "phases", "past", "memory")
 
 
 def main() -> int:

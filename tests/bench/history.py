@@ -31,7 +31,7 @@ def section() -> list[Row]:
         state = Path(folder)
         root = state / "history"
         sizes: dict[Step, float] = {
-            "hour": _fill(root, "hour", END - 365 * DAY), "day": _fill(root, "day", END - 3 * 365 * DAY),
+            "hour": fill(root, "hour", END - 365 * DAY), "day": fill(root, "day", END - 3 * 365 * DAY),
         }  # fmt: skip
         start = median(_start(root) for _ in range(3))
         rows += [
@@ -39,7 +39,7 @@ def section() -> list[Row]:
             Row("disk: three years of days", sizes["day"] / 1e6, 15.0, "MB"),
             Row("start: repair, all days, hours of 17 days", start * 1000, 1000.0, "ms wall"),
         ]
-        _fill(root, "hour", END - 3 * 365 * DAY, END - 365 * DAY)
+        fill(root, "hour", END - 3 * 365 * DAY, END - 365 * DAY)
         with Store(root, writable=False) as store:
             found = median(_seconds(store.summary) for _ in range(3))
             days = median(_seconds(lambda: store.read("day", open=True)) for _ in range(3))
@@ -107,7 +107,7 @@ def _walk(step: Step, start: int, end: int) -> pl.DataFrame:
     )  # fmt: skip
 
 
-def _fill(root: Path, step: Step, start: int, end: int = END) -> float:
+def fill(root: Path, step: Step, start: int, end: int = END) -> float:
     """Files as compaction leaves them; their bytes."""
     files.make(root / step)
     size, level = 0, LEVELS[step][2]

@@ -13,7 +13,6 @@ from evaluation.scoring import SINCE, Entry, Score, score, walk
 from monitor.average import MAD, median_before
 from monitor.phases import GROWTH_ENOUGH, GROWTH_SCALE_FLOOR, Thresholds
 
-SEVERE_GROWTH, SEVERE_Z = -0.18, -3.5
 HALF = day("2022-01-01")
 ETHER_SINCE = day("2021-04-15")
 
@@ -40,13 +39,6 @@ def scaled(frame: pl.DataFrame, length: int, floor: float = GROWTH_SCALE_FLOOR) 
     )  # fmt: skip
 
 
-def severe(frame: pl.DataFrame) -> pl.DataFrame:
-    """Features in which a fall by 18 % and 3.5 deviations in a day meets the one-day rule."""
-    meets = (pl.col("growth") <= SEVERE_GROWTH) & (pl.col("z_growth") <= SEVERE_Z)
-    enough = pl.min_horizontal("z_growth", Thresholds().purge_z)
-    return frame.with_columns(z_growth=pl.when(meets).then(enough).otherwise("z_growth"))
-
-
 def alternatives(bitcoin: pl.DataFrame, ether: pl.DataFrame) -> list[Alternative]:
     """The defaults and each alternative, scored on the whole span, on its halves, and on ether."""
     default = Thresholds()
@@ -70,7 +62,7 @@ def alternatives(bitcoin: pl.DataFrame, ether: pl.DataFrame) -> list[Alternative
         one("scale of g over 180 d", (scaled(bitcoin, 180), scaled(ether, 180))),
         one("floor of the scale 0.012", (scaled(bitcoin, 365, 0.012), scaled(ether, 365, 0.012))),
         one("three days, z ≤ -3.5", both, Thresholds(purge_z_3d=-3.5)),
-        one("or g ≤ -18 % with z ≤ -3.5", (severe(bitcoin), severe(ether))),
+        one("without g ≤ -18 % and z ≤ -3.5", both, Thresholds(purge_severe=-math.inf)),
     ]
 
 

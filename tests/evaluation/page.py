@@ -16,6 +16,7 @@ from evaluation.history import day, text
 from evaluation.placebos import CALM, FAULTS, PURGES, contradicting
 from evaluation.result import AVERAGES, SENSITIVITY, Result
 from evaluation.scoring import EVENTS, NEAR, SINCE, Entry, Score, last_friday, score
+from monitor.commands.backtest import cells
 
 CONTROLS = (
     ("2019-10-25", "price rises, coins fall"), ("2019-10-26", "the day after"),
@@ -43,7 +44,7 @@ def page(of: Result) -> str:
     words = (Path(__file__).parent / "EVALUATION.md.j2").read_text()
     markdown = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)  # noqa: S701
     template = markdown.from_string(words)
-    parts = (reference, chosen, relapsed, controls, spoilt, compared, ether, tried)
+    parts = (reference, chosen, relapsed, controls, spoilt, compared, ether, tried, alerted)
     return template.render({name: value for part in parts for name, value in part(of).items()})
 
 
@@ -309,4 +310,25 @@ def tried(of: Result) -> Values:
              for one in alternatives(of.frame, of.ether[2])),
         ),
         "side_cases": len(at_events), **{f"side_{name}": count for name, count in sides.items()},
+    }  # fmt: skip
+
+
+def alerted(of: Result) -> Values:
+    """Section 9."""
+    tested = of.backtested
+    head = ("alert", "severity", "firings", "share of time", "events found", "median delay",
+            "false alarms a month", "blind")  # fmt: skip
+    purges = next(one for one in tested.judged if one.alert == "PurgeStarted")
+    lacking = [(f"`{name.split()[0]}`", why) for name, why in tested.not_judged.items() if "_" in why]
+    return {
+        "alerts": table(
+            head,
+            ((f"`{one.alert}`", one.severity, *(cell.replace("%", " %") for cell in cells(one)))
+             for one in tested.judged),
+        ),
+        "alerts_missed": ", ".join(event.label for event in purges.missed),
+        "alerts_since": text(tested.start / 86_400), "alerts_until": text(tested.end / 86_400 - 1),
+        "alerts_lacking": table(("alert", "what it lacks"), ((a, f"`{why}`") for a, why in lacking)),
+        "alerts_early": sum(delay < 86_400 for delay in purges.delays_s),
+        "alerts_late": sum(delay > 2 * 86_400 for delay in purges.delays_s),
     }  # fmt: skip

@@ -11,9 +11,11 @@ from statistics import median
 import polars as pl
 
 from evaluation import baselines, placebos, relapse, selection
+from evaluation.backtest import backtest
 from evaluation.history import day, vendor, venues
 from evaluation.scoring import SINCE, Entry, Score, score, walk
 from monitor.aggregate import days
+from monitor.commands.backtest import Backtest
 from monitor.phases import PHASES, Thresholds, features
 
 SENSITIVITY = (
@@ -98,6 +100,11 @@ class Result:
 
     def forecasts(self, horizon: int) -> list[relapse.Forecast]:
         return list(relapse.forecasts(self.days, self.phases, self.alarms, horizon))
+
+    @cached_property
+    def backtested(self) -> Backtest:
+        """The shipped alerts over the series since 2020."""
+        return backtest()
 
     @cached_property
     def outcomes(self) -> list[placebos.Outcome]:

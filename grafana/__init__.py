@@ -1,0 +1,1 @@
+"""What people look at and what reaches them: rules, notifications, dashboards."""
