@@ -15,7 +15,7 @@ demo: .venv/.ready  ## simulated venues, the monitor and a Prometheus, until Ctr
 	@exec monitor demo $(ARGS)
 
 test: .venv/.ready tools  ## everything that must hold
-	@exec pytest $(ARGS)
+	@exec pytest -n auto --dist worksteal $(ARGS)
 
 bench: .venv/.ready  ## speed, as ratios measured side by side
 	@exec python tests/bench.py $(ARGS)

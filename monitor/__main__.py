@@ -89,7 +89,7 @@ def loop_run(main: Callable[[], Coroutine[Any, Any, int]]) -> NoReturn:
             status = runner.run(guarded())
     except asyncio.CancelledError:
         status = 0  # asked to end
-    except (ConfigError, RecordingError, OSError, BaseExceptionGroup) as error:
+    except (ConfigError, HistoryError, RecordingError, OSError, BaseExceptionGroup) as error:
         fail(_one_line(error))
     raise typer.Exit(status)
 
@@ -99,7 +99,7 @@ def _one_line(error: BaseException) -> str:
     first = error
     while isinstance(first, BaseExceptionGroup):
         first = first.exceptions[0]
-    if isinstance(first, (ConfigError, RecordingError)):
+    if isinstance(first, (ConfigError, HistoryError, RecordingError)):
         return str(first)
     if isinstance(first, OSError):
         return str(first.strerror or first)
@@ -423,14 +423,14 @@ def fair_value(
     Example: `monitor fair-value --ratio 1.8 --gold-investment 6.2e12 --spot 101500`
     """
     from monitor.commands import valuation  # noqa: PLC0415
-    from monitor.valuation import Given  # noqa: PLC0415
+    from monitor.valuation import Given, TableError  # noqa: PLC0415
 
     chosen, now = settings(config), datetime.now(UTC)
     given = Given(ratio, gold_investment, supply, spot)
     try:
         known, table = valuation.stored(chosen, int(now.timestamp() * 1000))
         valuation.show_fair_value(given, known, now.date(), as_json=as_json, table=table)
-    except (valuation.Problem, valuation.TableError, ConfigError, HistoryError, OSError) as error:
+    except (valuation.Problem, TableError, ConfigError, HistoryError, OSError) as error:
         fail(str(error))
 
 
@@ -442,7 +442,8 @@ def board(
         str | None,
         typer.Option(help="A running monitor, such as http://127.0.0.1:9650; where the settings listen."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON list, an object per claim and asset.")
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON list, an object per claim and asset.")
     ] = False,
 ) -> None:
     """Print the claims of November 2025, each with its rule, its value now, and whether it holds.

@@ -57,9 +57,7 @@ async def demo(
         await asyncio.to_thread(plant, state, market)
         exchanges = await stack.enter_async_context(simulate(VENUES, market, clock))
         monitor = await stack.enter_async_context(
-            running(
-                against(config, exchanges), clock, record_to=out, told=lambda: told(market, clock.now())
-            )
+            running(against(config, exchanges), clock, record_to=out, told=lambda: told(market, clock.now()))
         )
         console.print(f"Status page  http://{monitor.address}/", highlight=False)
         console.print(f"Metrics      http://{monitor.address}/metrics", highlight=False)

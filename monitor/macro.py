@@ -73,7 +73,7 @@ class Told(msgspec.Struct, frozen=True):
     """The last good answer of a source."""
 
     frame: pl.DataFrame
-    """In the schema of its kind (`sources/`); funds' totals may have `assets_usd` beside `flow_usd`."""
+    """In the schema of its kind (`sources/`)."""
     as_of: Millis
 
 
@@ -96,9 +96,7 @@ def closed_days(assessed: pl.DataFrame) -> Days:
         )
     of = assessed.filter(pl.col("price").is_not_null() | pl.col("growth").is_not_null())
     on = pl.col("day").cast(pl.Date).alias("date")
-    return Days(
-        of.select("asset", on, close="price").drop_nulls(), of.select("asset", on, "growth")
-    )
+    return Days(of.select("asset", on, close="price").drop_nulls(), of.select("asset", on, "growth"))
 
 
 class Macro(msgspec.Struct, frozen=True):
@@ -412,9 +410,7 @@ def disagree(cme: float, perps: float, *, held: bool) -> bool:
 # ETF flows.
 
 
-def _etf(
-    told: Mapping[str, Told], now: Millis
-) -> tuple[dict[str, dict[str, float | None]], pl.DataFrame]:
+def _etf(told: Mapping[str, Told], now: Millis) -> tuple[dict[str, dict[str, float | None]], pl.DataFrame]:
     """Columns of the assets, and a row per asset and size."""
     found: dict[str, dict[str, float | None]] = {}
     sizes: list[tuple[str, str, float]] = []
@@ -431,7 +427,8 @@ def _etf(
         windows = redemption_windows(flows)
         if windows is not None:
             (start, _), _ = windows
-            said = redemption(flows, *windows, assets_usd=_assets_before(flows, start))
+            assets = _assets_before(told, now, last["asset"], start)
+            said = redemption(flows, *windows, assets_usd=assets)
             row |= {
                 "etf_redemption_ratio": said.ratio, "etf_redemption_to_assets_ratio": said.assets_ratio,
             }  # fmt: skip
@@ -465,12 +462,18 @@ def redemption_windows(flows: pl.DataFrame) -> tuple[tuple[date, date], tuple[da
     return (start, until), (monday, min(monday + timedelta(days=11), start - timedelta(days=1)))
 
 
-def _assets_before(flows: pl.DataFrame, start: date) -> float | None:
-    """Assets of the funds on the last day before a window, where the table tells them."""
-    if "assets_usd" not in flows.columns:
-        return None
-    before = flows.filter(pl.col("date") < start).drop_nulls("assets_usd")
-    return float(before["assets_usd"][-1]) if before.height else None
+ASSETS_LIFE = timedelta(days=10)
+"""Assets follow the price of the coins: older ones are another market's."""
+
+
+def _assets_before(told: Mapping[str, Told], now: Millis, asset: str, start: date) -> float | None:
+    """Assets of an asset's funds on the last day before a window, where the operator tells them."""
+    for of in fresh(told, "etf_assets", now).values():
+        since = pl.col("date").is_between(start - ASSETS_LIFE, start, closed="left")
+        before = of.frame.filter((pl.col("asset") == asset) & since)
+        if before.height:
+            return float(before.sort("date")["assets_usd"][-1])
+    return None
 
 
 def _assets(
@@ -548,9 +551,7 @@ def _bounds(value: FairValue | None) -> dict[str, float | None]:
 
 
 def _named(label: str, values: Mapping[str, float | None]) -> pl.DataFrame:
-    return pl.DataFrame(
-        list(values.items()), schema={label: pl.String, "value": pl.Float64}, orient="row"
-    )
+    return pl.DataFrame(list(values.items()), schema={label: pl.String, "value": pl.Float64}, orient="row")
 
 
 def _asset_macro(macro: Macro | None, asset: pl.DataFrame, moved: pl.DataFrame) -> pl.DataFrame:

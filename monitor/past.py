@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from monitor.aggregate import CLOSES, DAYS, days
+from monitor.aggregate import CLOSES, DAYS, OPPOSES_RISE, contradicts, days
 from monitor.average import YEAR
 from monitor.bars import BAR, roll, unique
 from monitor.events import Millis
@@ -273,7 +273,10 @@ class Past:
         )
 
     def _since_close(self, version: int, instrument: pl.DataFrame) -> dict[int, dict[str, Any]]:
-        """Changes of each asset since the last close, over what is fresh now and took part then."""
+        """Changes of each asset since the last close, over what is fresh now and took part then.
+
+        A venue that contradicts the others since then takes no part: `aggregate.py` has the rule.
+        """
         key = version, self._version, instrument.height
         if self._then is None or self._then[0] != key:
             last = self._last_closes()
@@ -284,13 +287,11 @@ class Past:
         both = pl.col("fresh") & pl.col("scope") & pl.col("native_then").is_not_null()
         native = pl.when(pl.col("margin") == "inverse").then("usd").otherwise("coins")
         weight = pl.when(both).then("usd_then")
-        frame = (
-            pl.concat(
-                [instrument.select("asset_id", "fresh", "scope", "margin", "usd", "coins"), self._then[1]],
-                how="horizontal",
-            )
+        columns = ("asset_id", "part_id", "fresh", "scope", "margin", "usd", "coins")
+        venues = (
+            pl.concat([instrument.select(columns), self._then[1]], how="horizontal")
             .select(
-                "asset_id",
+                "asset_id", "part_id",
                 growth=weight * (native / pl.col("native_then")).log(),
                 weight=pl.when(native > 0).then(weight),
                 known=pl.col("usd_then"),
@@ -298,9 +299,15 @@ class Past:
                 coins_then=pl.when(both).then("coins_then"),
             )
             .filter(pl.col("known").is_not_null())
-            .group_by("asset_id", maintain_order=True)
+            .group_by("asset_id", "part_id", maintain_order=True)
             .agg(pl.all().sum())
         )  # fmt: skip
+        change = pl.when(pl.col("weight") > 0).then(pl.col("growth") / pl.col("weight"))
+        if venues.select((change.abs() >= OPPOSES_RISE).any()).item():
+            part = ~contradicts(change, ["asset_id"])
+            told = ("growth", "weight", "coins", "coins_then")
+            venues = venues.with_columns(pl.when(part).then(name).alias(name) for name in told)
+        frame = venues.drop("part_id").group_by("asset_id", maintain_order=True).agg(pl.all().sum())
         return {row["asset_id"]: row for row in frame.iter_rows(named=True)}
 
     def _last_closes(self) -> pl.DataFrame:

@@ -106,7 +106,7 @@ def _of_asset(days: pl.DataFrame, average_days: int) -> pl.DataFrame:
                 liquidated / open_interest_before
             ),
             before_usd=open_interest_before.forward_fill(),
-        change_usd=pl.col("usd") - open_interest_before,
+            change_usd=pl.col("usd") - open_interest_before,
         )
         .with_columns(
             growth_scale=pl.when(pl.col("growth").is_not_null().cum_sum().shift(1) >= GROWTH_ENOUGH).then(
@@ -122,7 +122,7 @@ def _of_asset(days: pl.DataFrame, average_days: int) -> pl.DataFrame:
             growth_percentile=percentile(pl.col("growth"), YEAR, GROWTH_ENOUGH),
             growth_3d_percentile=percentile(pl.col("growth_3d"), YEAR, GROWTH_ENOUGH),
             peak=pl.col("open_interest").rolling_max(PEAK_DAYS + 1, min_samples=1),
-        before=pl.col("open_interest").shift(1).fill_null(pl.col("open_interest")),
+            before=pl.col("open_interest").shift(1).fill_null(pl.col("open_interest")),
         )
         .with_columns(
             # On a day of a splice the change is also what a venue brought or took.

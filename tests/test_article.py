@@ -59,8 +59,13 @@ def funds(asset: str) -> Told:
     rows = pl.read_parquet(HISTORY / "etf_flows_coinglass_daily.parquet").filter(
         pl.col("asset") == asset, pl.col("date") <= date(2025, 11, 5)
     ).sort("date")  # fmt: skip
-    if asset == "BTC":
-        rows = rows.with_columns(assets_usd=pl.lit(ASSETS_USD))
+    return Told(rows, int(datetime(2025, 11, 5, tzinfo=UTC).timestamp() * 1000))
+
+
+def assets() -> Told:
+    """Of bitcoin's funds when the redemptions began; of ether's none are printed."""
+    day = date(2025, 10, 28)
+    rows = pl.DataFrame({"date": [day], "asset": ["BTC"], "assets_usd": [ASSETS_USD]})
     return Told(rows, int(datetime(2025, 11, 5, tzinfo=UTC).timestamp() * 1000))
 
 
@@ -69,6 +74,7 @@ def macro() -> Macro:
     """All that slow sources and closes say; perpetuals as §3.2 prints their fall to 5 November."""
     report, _ = cme_reports()
     told = {"gold_own": gold(), "cftc": report, "etf_btc": funds("BTC"), "etf_eth": funds("ETH")}
+    told["etf_assets"] = assets()
     closes = pl.concat([prices("BTC"), prices("ETH")])
     fallen = {asset: now / before - 1 for asset, (before, now, _) in LEVELS.items()}
     days = Days(closes, growth_of(fallen["BTC"], fallen["ETH"]))

@@ -27,8 +27,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 """From the bottom up. A module imports only from lower rows; a package counts as one."""
 
 PURE = ("events", "venue", "venues", "bus", "ladder", "metric", "metrics", "tables", "readings", "views",
-        "bars", "archives", "board", "compute", "aggregate", "average", "phases", "past", "exposition", "sources",
-        "volatility", "realized", "export", "backtest")  # fmt: skip
+        "bars", "archives", "board", "compute", "aggregate", "average", "phases", "past", "exposition",
+        "sources", "volatility", "realized", "export", "backtest")  # fmt: skip
 FORBIDDEN = {"asyncio", "websockets", "aiohttp", "time", "datetime", "random", "os", "socket", "logging",
              "prometheus_client", "pathlib", "threading"}  # fmt: skip
 ONLY = {

@@ -287,9 +287,7 @@ def november() -> tuple[Told, pl.DataFrame]:
         for day, held, out in zip(WEEKS, interest, outright, strict=True):
             if out is not None:
                 rows.append((day, code, float(held), float(held - out)))
-    closes = pl.DataFrame(
-        {"asset": ["BTC"] * 6 + ["ETH"] * 6, "date": WEEKS * 2, "close": BTC_PX + ETH_PX}
-    )
+    closes = pl.DataFrame({"asset": ["BTC"] * 6 + ["ETH"] * 6, "date": WEEKS * 2, "close": BTC_PX + ETH_PX})
     return cftc(rows), closes
 
 
@@ -504,9 +502,7 @@ def test_a_restart_changes_nothing(back: int) -> None:
     minutes = bars(25 * 60, MINUTE, T0)
     empty = minutes.clear()
     seen = minutes.partition_by("time", maintain_order=True)
-    states = [
-        Realized(empty, empty, reference(minutes.head(len(seen) - first))) for first in (20, back)
-    ]
+    states = [Realized(empty, empty, reference(minutes.head(len(seen) - first))) for first in (20, back)]
     for state, first in zip(states, (20, back), strict=True):
         for rows in seen[-first:]:
             state.minute(rows, int(rows["time"][0]))
@@ -587,14 +583,17 @@ async def test_the_demo_exports_every_metric_of_slow_sources(tmp_path: Path) -> 
         ) as monitor:
             await samples_with(monitor, "leverage_fair_value_gap_usd")
             await samples_with(monitor, "leverage_variance_premium_ratio")
-            async with aiohttp.ClientSession() as session:
-                async with session.get(f"http://{monitor.address}/metrics") as answer:
-                    text = await answer.text()
+            weekly = frozenset({("asset", "BTC"), ("window", "7d"), ("estimator", "yang_zhang")})
+            text = ""
+            async with aiohttp.ClientSession() as session, asyncio.timeout(60):
+                while ("leverage_realized_volatility_ratio", weekly) not in parsed(text):
+                    async with session.get(f"http://{monitor.address}/metrics") as answer:
+                        text = await answer.text()
+                    await asyncio.sleep(0.2)
     names = {name for name, _ in parsed(text)}
     assert {metric.name for metric in MACRO} <= names
     gold = frozenset({("asset", "GOLD"), ("window", "90d"), ("estimator", "close_to_close")})
     assert parsed(text)["leverage_realized_volatility_ratio", gold] > 0
-    weekly = frozenset({("asset", "BTC"), ("window", "7d"), ("estimator", "yang_zhang")})
     assert parsed(text)["leverage_realized_volatility_ratio", weekly] > 0
 
 

@@ -44,7 +44,7 @@ class Begun(msgspec.Struct):
     started: bool = False
 
     def now(self, factor: float = 1.0, silent: Sequence[str] = (), rate: float | None = None,
-            price: float = PRICE, minutes: float = 60) -> Samples:  # fmt: skip
+            price: float = PRICE, minutes: float = 60, wrong: str = "") -> Samples:  # fmt: skip
         """All venues speak, then a tick that many minutes later."""
         market = self.market
         market.now += int(minutes * MINUTE)
@@ -52,6 +52,7 @@ class Begun(msgspec.Struct):
         for venue in VENUES:
             if venue not in silent:
                 coins = COINS[venue] * math.exp(self.leverage(at, venue)) * factor
+                coins *= 2 if venue == wrong else 1
                 market.quote(venue, price, coins, funding(at) if rate is None else rate)
         market.now += 1
         samples = market.core.evaluate(market.core.take(market.now - 1))
@@ -286,14 +287,27 @@ def test_a_purge_of_the_day_does_not_outlive_its_witnesses() -> None:
 
 
 @pytest.mark.parametrize("venue", ["a", "c"])
-def test_a_venue_that_is_silent_or_doubles_changes_no_phase(venue: str) -> None:
-    market = begun()
+@pytest.mark.parametrize(("leverage", "wanted"), [(flat, "reset"), (risen, "build_up")])
+def test_a_venue_that_is_silent_changes_no_phase(venue: str, leverage: Leverage, wanted: str) -> None:
+    market = begun(leverage=leverage)
     for hour in range(1, 40):
-        double = {venue: 2 * COINS[venue]}.get(venue, 0.0)
         samples = market.now(silent=(venue,) if hour > 3 else ())
-        if hour > 20:
-            market.market.quote(venue, PRICE, double, 1e-4)
-        assert (phase(samples), of(samples, "phase_provisional")) == ("reset", 0), hour
+        assert (phase(samples), of(samples, "phase_provisional")) == (wanted, 0), hour
+
+
+@pytest.mark.parametrize("venue", ["a", "c"])
+@pytest.mark.parametrize(("leverage", "wanted"), [(flat, "reset"), (risen, "build_up")])
+def test_a_venue_that_doubles_moves_neither_phase_nor_distance(
+    venue: str, leverage: Leverage, wanted: str
+) -> None:
+    market, other = begun(leverage=leverage), begun(leverage=leverage)
+    # With the level at its highest this would be crowded.
+    rate = rate_of(0.6 if leverage is flat else 0.3)
+    for hour in range(1, 40):
+        samples, true = market.now(rate=rate, wrong=venue if hour > 3 else ""), other.now(rate=rate)
+        assert (phase(samples), of(samples, "phase_provisional")) == (wanted, 0), hour
+        z = known(of(true, "open_interest_to_market_cap_zscore"))
+        assert of(samples, "open_interest_to_market_cap_zscore") == pytest.approx(z, abs=0.02), hour
 
 
 def test_a_venue_that_is_new_takes_no_part() -> None:

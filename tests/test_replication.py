@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from monitor.app import gold_table
 from monitor.commands.replication import (
     CALLS,
     PRESS,
@@ -25,7 +26,7 @@ from monitor.commands.replication import (
     study,
     valued,
 )
-from monitor.commands.valuation import Problem, gold_table
+from monitor.commands.valuation import Problem
 from monitor.volatility_ratio import Clock
 
 ROOT = Path(__file__).parents[1]

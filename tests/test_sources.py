@@ -15,7 +15,7 @@ import pytest
 from conftest import NOW
 from hypothesis import given, settings, strategies as st
 
-from monitor.sources import SOURCES, cftc, cme, etf, gold, gvz, supply, tonnes
+from monitor.sources import SOURCES, cftc, cme, etf, etf_assets, gold, gvz, supply, tonnes
 from monitor.sources.source import DAY, HOUR, Rubbish, as_of
 from monitor.valuation import gold_tonnes
 
@@ -28,7 +28,8 @@ FILES = {
     "mempool": ("mempool.txt",), "blockstream": ("mempool.txt",), "blockchain_info": ("mempool.txt",),
     "ultrasound": ("ultrasound.json",), "etherscan": ("etherscan.json",), "cftc": ("cftc.json",),
     "cme": ("cme.csv",), "etf_btc": ("etf_farside.csv", "etf_coinglass.json", "etf_long.csv"),
-    "etf_eth": ("etf_long.csv",), "gvz": ("gvz_cboe.csv",), "gvz_fred": ("gvz_fred.csv",),
+    "etf_eth": ("etf_long.csv",), "etf_assets": ("etf_assets.csv",),
+    "gvz": ("gvz_cboe.csv",), "gvz_fred": ("gvz_fred.csv",),
 }  # fmt: skip
 CASES = [(name, file) for name, files in FILES.items() for file in files]
 
@@ -42,6 +43,7 @@ KINDS: dict[str, tuple[pl.Schema, dict[str, tuple[float, float]], tuple[str, ...
         cftc.SCHEMA, dict.fromkeys(("open_interest", *cftc.SPREADS), (0, 1e7)), tuple(cftc.SPREADS),
     ),
     "etf": (etf.SCHEMA, {"flow_usd": (-10e9, 10e9)}, ("flow_usd",)),
+    "etf_assets": (etf_assets.SCHEMA, {"assets_usd": (1e8, 1e12)}, ()),
     "gvz": (gvz.SCHEMA, {"value": (0.04, 1.5)}, ()),
     "cme": (cme.SCHEMA, {"open_interest": (0, 1e7), "settle": (0.01, 1e8)}, ("settle",)),
 }  # fmt: skip
@@ -471,6 +473,7 @@ EMPTY = {
     "gold_own": b"time,price_usd_oz\n", "ultrasound": b'{"d1":[]}',
     "cme": b"date,asset,symbol,open_interest,settle\n",
     "etf_btc": b"Date,IBIT,Total\n", "etf_eth": b'{"code":"0","data":[]}', "gvz": b"DATE,GVZ\n",
+    "etf_assets": b"date,asset,assets_usd\n",
     "gvz_fred": b"observation_date,GVZCLS\n2026-09-28,.\n", "gold_tonnes": b'version="1"\nstock=[]\n',
 }  # fmt: skip
 

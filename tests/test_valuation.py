@@ -15,8 +15,10 @@ import polars as pl
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from monitor.app import gold_table
 from monitor.commands.replication import GAP, UPLIFT, solve
-from monitor.commands.valuation import Problem, gold_table, read_prices, trading_days
+from monitor.commands.valuation import Problem, read_prices
+from monitor.macro import trading_days
 from monitor.valuation import (
     OUNCES_PER_TONNE,
     Given,

@@ -17,7 +17,8 @@ import polars as pl
 import typer
 from jinja2 import Environment, StrictUndefined
 
-from monitor.commands.valuation import GOLD, Problem, gold_table, read_prices
+from monitor.app import gold_table
+from monitor.commands.valuation import GOLD, Problem, read_prices
 from monitor.valuation import (
     GoldTable,
     bitcoin_supply,

@@ -17,7 +17,7 @@ from monitor.ladder import DAY, HOUR
 from monitor.macro import Told
 from monitor.simulated.market import Market
 from monitor.simulated.noise import key_of, waves
-from monitor.sources import SOURCES, cftc, etf, gold, gvz, supply
+from monitor.sources import SOURCES, cftc, etf, etf_assets, gold, gvz, supply
 from monitor.sources.source import as_of
 from monitor.valuation import bitcoin_height
 
@@ -59,6 +59,7 @@ def _told(seed: int, now: Millis) -> Mapping[str, Told]:
         "cftc": _reports(seed, today),
         "etf_btc": _flows(seed, today.date(), "BTC"),
         "etf_eth": _flows(seed, today.date(), "ETH"),
+        "etf_assets": _assets(seed, today.date()),
         "gvz": _implied(seed, today.date()),
     }
     return {name: Told(frame, as_of(SOURCES[name], frame, now)) for name, frame in frames.items()}
@@ -125,18 +126,25 @@ def _reports(seed: int, today: datetime) -> pl.DataFrame:
 
 
 def _flows(seed: int, today: date, asset: str) -> pl.DataFrame:
-    """Two funds and their sum, until the day before; with the assets of all funds together."""
-    size, assets = _FLOWS[asset]
-    rows: list[tuple[date, str, str, float, float | None]] = []
+    """Two funds and their sum, until the day before."""
+    size, _ = _FLOWS[asset]
+    rows: list[tuple[date, str, str, float]] = []
     for day in _weekdays(today - timedelta(days=1)):
         flow = round(size * (_DRIFT + _noise(seed, f"flow {asset}", _millis(day), _FLOW)), -5)
-        held = assets * (1 + 0.1 * _noise(seed, f"held {asset}", _millis(day), _FLOW))
         rows += [
-            (day, asset, "SIMA", 0.6 * flow, None), (day, asset, "SIMB", 0.4 * flow, None),
-            (day, asset, etf.TOTAL, flow, held),
+            (day, asset, "SIMA", 0.6 * flow), (day, asset, "SIMB", 0.4 * flow), (day, asset, etf.TOTAL, flow),
         ]  # fmt: skip
-    schema = dict(etf.SCHEMA) | {"assets_usd": pl.Float64()}
-    return pl.DataFrame(rows, schema=schema, orient="row")
+    return pl.DataFrame(rows, schema=dict(etf.SCHEMA), orient="row")
+
+
+def _assets(seed: int, today: date) -> pl.DataFrame:
+    """Assets of all funds together, until the day before."""
+    rows = [
+        (day, asset, assets * (1 + 0.1 * _noise(seed, f"held {asset}", _millis(day), _FLOW)))
+        for asset, (_, assets) in _FLOWS.items()
+        for day in _weekdays(today - timedelta(days=1))
+    ]
+    return pl.DataFrame(rows, schema=dict(etf_assets.SCHEMA), orient="row")
 
 
 def _implied(seed: int, today: date) -> pl.DataFrame:

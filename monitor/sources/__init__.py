@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from monitor.sources import cftc, cme, etf, gold, gvz, supply, tonnes
+from monitor.sources import cftc, cme, etf, etf_assets, gold, gvz, supply, tonnes
 from monitor.sources.source import Source
 
 SOURCES: Mapping[str, Source] = {
-    source.name: source for module in (gold, tonnes, supply, cftc, cme, etf, gvz) for source in module.SOURCES
+    source.name: source
+    for module in (gold, tonnes, supply, cftc, cme, etf, etf_assets, gvz)
+    for source in module.SOURCES
 }
 """All sources by name."""

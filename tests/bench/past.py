@@ -55,7 +55,9 @@ def _starts() -> list[Row]:
     if past.assessed["asset"].n_unique() != ASSETS or before.daily.height != HISTORY_DAYS * pairs:
         raise RuntimeError(f"{before.daily.height} days")
     return [
-        Row(f"start: read and assess, {HISTORY_VENUES} x {ASSETS} markets", median(taken), START_TARGET_S, "s"),
+        Row(
+            f"start: read and assess, {HISTORY_VENUES} x {ASSETS} markets", median(taken), START_TARGET_S, "s"
+        ),
         Row("of it: aggregate, average, phases", median(computed), unit="s"),
         Row("a day closes", median(closed), unit="s CPU"),
     ]
@@ -98,9 +100,11 @@ def _ticks(count: int, target: float, rounds: int) -> list[Row]:
 def _bars(count: int, now: int, step: Step) -> pl.DataFrame:
     """Of the made-up instruments: levels that swing about what they say now."""
     midnight = now // DAY * DAY
-    days = step == "day"
-    times = range(midnight - HISTORY_DAYS * DAY, midnight, DAY) if days else range(midnight, now // HOUR * HOUR, HOUR)
-    names = [(of.venue, of.asset, of.symbol, float(100 + n % 50), 1e5 + n) for n, of in enumerate(instruments(count))]
+    today = range(midnight, now // HOUR * HOUR, HOUR)
+    times = range(midnight - HISTORY_DAYS * DAY, midnight, DAY) if step == "day" else today
+    names = [
+        (of.venue, of.asset, of.symbol, 100.0 + n % 50, 1e5 + n) for n, of in enumerate(instruments(count))
+    ]
     schema = ("venue", "asset", "symbol", "close", "native")
     rows = pl.DataFrame({"time": times}, schema={"time": pl.Int64}).join(
         pl.DataFrame(names, schema=schema, orient="row"), how="cross"
