@@ -22,6 +22,7 @@ from monitor.bars import BAR, roll, unique
 from monitor.events import Millis
 from monitor.ladder import DAY, HOUR
 from monitor.phases import (
+    FUNDING_ENOUGH,
     PHASES,
     RELAPSE,
     VERDICTS,
@@ -355,7 +356,9 @@ class Past:
             row["funding_7d"], row["funding_percentile"] = mean, _rank(mean, of.fundings)
         if row["liquidation_intensity"] is not None:
             row["liquidation_percentile"] = _rank(row["liquidation_intensity"], of.liquidations)
-        row["stretch"] = stretch_of(row["percentile"], row["funding_percentile"])
+        if row["funding_percentile"] is not None or len(of.fundings) < FUNDING_ENOUGH:
+            # Where funding is silent for a while, what is left of the score is another score.
+            row["stretch"] = stretch_of(row["percentile"], row["funding_percentile"])
         for name, back in (("return_1d", 1), ("return_3d", 3)):
             then = of.prices[-back] if len(of.prices) >= back else None
             if then and row["price"]:
@@ -518,8 +521,8 @@ def _asset(frame: pl.DataFrame, state: State) -> _Asset:
 
 
 def _rank(value: float, ordered: Sequence[float]) -> float | None:
-    """Mid-rank percentile of a value among sorted ones; None without any."""
-    if not ordered:
+    """Mid-rank percentile of a value among sorted ones; None among too few, as in `features`."""
+    if len(ordered) < FUNDING_ENOUGH:
         return None
     return (bisect_left(ordered, value) + bisect_right(ordered, value)) / 2 / len(ordered)
 

@@ -90,8 +90,10 @@ class Patient(Clock):
             return now
         if (newest := self.board.samples.now) != self._done:
             # The monitor asks for the time before anybody else does, and chooses the same instant as next.
-            last = min(now, self._most) if self._done else now
-            self._done, self._most = newest, (last // self._step + 1) * self._step
+            most = self._most if self._done else now
+            self._held += max(0, now - most)
+            now = min(now, most)
+            self._done, self._most = newest, (now // self._step + 1) * self._step
         self._held += max(0, now - self._most)
         return min(now, self._most)
 

@@ -18,6 +18,8 @@ from monitor.simulated import SCENARIOS, Market, simulate
 from monitor.simulated.past import past
 from monitor.venues import VENUES
 
+pytestmark = pytest.mark.live
+
 
 def days(monitor: Monitor) -> float:
     return min(monitor.core.past.days_known.values(), default=0.0)

@@ -30,6 +30,8 @@ from monitor.ladder import DAY
 from monitor.past import CONDITIONS
 from monitor.serve import Board, serve
 
+pytestmark = pytest.mark.live
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "grafana" / "dashboards"
 FILES = sorted(FOLDER.glob("*.json"))

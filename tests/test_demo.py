@@ -17,6 +17,8 @@ import pytest
 from monitor.demo import START
 from monitor.simulated import SCENARIOS, Market, listing
 
+pytestmark = pytest.mark.live
+
 
 async def query(session: aiohttp.ClientSession, address: str, text: str) -> list[dict[str, Any]]:
     async with session.get(f"http://{address}/api/v1/query", params={"query": text}) as answer:

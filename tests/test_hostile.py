@@ -32,6 +32,8 @@ from monitor.simulated import SCENARIOS, Exchange, Fault, Market, simulate
 from monitor.venue import Budget, Venue
 from monitor.venues import VENUES
 
+pytestmark = pytest.mark.live
+
 SPEED = 200.0
 """Five minutes of market in 1.5 seconds, so that there is growth to be moved."""
 TOLERANCE = 0.01

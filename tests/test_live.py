@@ -17,6 +17,8 @@ from monitor.recording import Frame, files, read
 from monitor.simulated import SCENARIOS, Market, simulate
 from monitor.venues import VENUES
 
+pytestmark = pytest.mark.live
+
 
 @pytest.fixture
 async def addresses(tmp_path: Path) -> AsyncIterator[dict[str, str]]:

@@ -13,6 +13,7 @@ from small_market import COINS, FEEDS, PRICE, SUPPLY, T0, VENUES, Small, bars, f
 
 from monitor.bars import roll
 from monitor.compute import Samples
+from monitor.events import Mark, OpenInterest
 from monitor.ladder import DAY, HOUR, MINUTE
 from monitor.past import CONDITIONS, Kept, Past
 from monitor.phases import PHASES, Thresholds
@@ -44,7 +45,8 @@ class Begun(msgspec.Struct):
     started: bool = False
 
     def now(self, factor: float = 1.0, silent: Sequence[str] = (), rate: float | None = None,
-            price: float = PRICE, minutes: float = 60, wrong: str = "") -> Samples:  # fmt: skip
+            price: float = PRICE, minutes: float = 60, wrong: str = "", paid: bool = True,
+            ) -> Samples:  # fmt: skip
         """All venues speak, then a tick that many minutes later."""
         market = self.market
         market.now += int(minutes * MINUTE)
@@ -53,7 +55,12 @@ class Begun(msgspec.Struct):
             if venue not in silent:
                 coins = COINS[venue] * math.exp(self.leverage(at, venue)) * factor
                 coins *= 2 if venue == wrong else 1
-                market.quote(venue, price, coins, funding(at) if rate is None else rate)
+                if paid:
+                    market.quote(venue, price, coins, funding(at) if rate is None else rate)
+                else:
+                    told = market.of[venue]
+                    mark = Mark(told, market.now, price, price)
+                    market.say(venue, mark, OpenInterest(told, market.now, coins))
         market.now += 1
         samples = market.core.evaluate(market.core.take(market.now - 1))
         market.now -= 1
@@ -293,6 +300,23 @@ def test_a_venue_that_is_silent_changes_no_phase(venue: str, leverage: Leverage,
     for hour in range(1, 40):
         samples = market.now(silent=(venue,) if hour > 3 else ())
         assert (phase(samples), of(samples, "phase_provisional")) == (wanted, 0), hour
+
+
+def test_funding_that_falls_silent_crowds_nobody() -> None:
+    market = begun(leverage=risen)
+    samples = market.now(rate=rate_of(0.3))
+    assert phase(samples) == "build_up"
+    assert (
+        known(of(samples, "stretch_ratio"))
+        < 0.8
+        < known(of(samples, "open_interest_to_market_cap_percentile_ratio"))
+    )
+    for _ in range(12):
+        samples = market.now(paid=False)
+        assert phase(samples) == "build_up"
+    assert of(samples, "funding_percentile_ratio") is None
+    assert of(samples, "stretch_ratio") is None
+    assert of(samples, "open_interest_to_market_cap_zscore") is not None
 
 
 @pytest.mark.parametrize("venue", ["a", "c"])

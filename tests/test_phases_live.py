@@ -27,6 +27,8 @@ from monitor.simulated import SCENARIOS, Exchange, Market, simulate
 from monitor.simulated.listings import Listing
 from monitor.venues import VENUES
 
+pytestmark = pytest.mark.live
+
 ASSETS = ("BTC", "ETH")
 SCRAPE_S = 0.25
 PURGE = ("purge", 1.0)

@@ -25,6 +25,8 @@ from monitor.recording import Frame, Header
 from monitor.venue import ByRule, Reply
 from monitor.venues import VENUES
 
+pytestmark = pytest.mark.live
+
 CAPTURES = REPOSITORY.parent / "shared" / "captures"
 GROUPS = ("binance-funding-rollover", "bybit-tickers", "deribit-ticker", "okx-perp",
           "okx-4h")  # fmt: skip

@@ -31,6 +31,8 @@ from monitor.simulated import SCENARIOS, Market, simulate
 from monitor.simulated.scenarios import Leg, Scenario
 from monitor.venues import VENUES
 
+pytestmark = pytest.mark.live
+
 ASSETS = ("BTC", "ETH")
 SPEED, TICK_S = 480.0, 0.25
 """A tick is two minutes of the market."""

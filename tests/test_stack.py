@@ -24,6 +24,8 @@ from monitor import __version__
 from monitor.commands.stack import plain
 from monitor.venues import VENUES
 
+pytestmark = pytest.mark.live
+
 
 def tool(name: str) -> str:
     """The program that `make tools` unpacked, or the machine's own."""
