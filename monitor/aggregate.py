@@ -172,23 +172,29 @@ def _venue_days(rows: pl.DataFrame) -> pl.DataFrame:
     one = counted & (pl.col("span") == 1)
     levelled = linked | (counted & pl.col("whole"))
     weight = pl.col("usd_before")
-
-    def mean(of: pl.Expr) -> pl.Expr:
-        return (weight * pl.col("moved")).filter(of).sum() / weight.filter(of).sum()
-
+    # Sums of columns are far cheaper than sums of filtered ones: what does not count is null in them.
+    rows = rows.select(
+        *_ASSET_DAY,
+        "venue",
+        "stalled",
+        "young",
+        growth=pl.when(one).then(weight * pl.col("moved")),
+        weight_one=pl.when(one).then(weight),
+        linked=pl.when(linked).then(weight * pl.col("moved")),
+        weight=pl.when(linked).then(weight),
+        coins_now=pl.when(levelled).then("coins"),
+        coins_then=pl.when(levelled).then("coins_before"),
+        before=pl.when(~pl.col("young") & (pl.col("span") <= GAP_DAYS)).then(weight),
+        span=pl.when(linked).then("span"),
+    )
+    sums = ("growth", "weight_one", "linked", "weight", "coins_now", "coins_then", "before")
     return (
         rows.group_by("asset", "day", "venue", maintain_order=True)
-        .agg(
-            mean(one).alias("growth"), mean(linked).alias("linked"),
-            weight.filter(linked).sum().alias("weight"),
-            weight.filter(one).sum().alias("weight_one"),
-            pl.col("coins").filter(levelled).sum().alias("coins_now"),
-            pl.col("coins_before").filter(levelled).sum().alias("coins_then"),
-            weight.filter(~pl.col("young") & (pl.col("span") <= GAP_DAYS)).sum().alias("before"),
-            pl.col("span").filter(linked).max().alias("span"),
-            pl.col("stalled").all().alias("stalled"), pl.col("young").all().alias("young"),
+        .agg(pl.col(sums).sum(), pl.col("span").max(), pl.col("stalled").min(), pl.col("young").min())
+        .with_columns(
+            growth=pl.when(pl.col("weight_one") > 0).then(pl.col("growth") / pl.col("weight_one")),
+            linked=pl.when(pl.col("weight") > 0).then(pl.col("linked") / pl.col("weight")),
         )
-        .with_columns(pl.col("growth", "linked").fill_nan(None))
         .sort("asset", "day", "venue")
     )  # fmt: skip
 

@@ -338,6 +338,7 @@ class Monitor:
         self.health = Health(self.venues, clock.speed, clock.now())
         self.scope, self._rule = scope_of(config, self.venues, clock.speed), thresholds_of(config)
         self.store = store
+        self._filled = 0.0 if store is None else store.filled()
         before = Before() if store is None else remember(store, self.scope, clock.now())
         self.core = core_of(self.venues, self.scope, before.past(self.scope, self._rule), before.recent())
         self._states = self._conditions() if store is not None else {}
@@ -388,12 +389,16 @@ class Monitor:
         report = await fill_gap(self.store, self.config, self.clock.now(), rest=rest)
         for line in report.lines:
             log.warning("history: %s", line)
-        seen = 0.0
+        seen = self._filled
         while True:
             if (filled := self.store.filled()) != seen:
                 seen = filled
-                self._more = await asyncio.to_thread(remember, self.store, self.scope, self.clock.now())
+                self._more = await asyncio.to_thread(self._again, self.store)
             await asyncio.sleep(LOOK_EVERY_S)
+
+    def _again(self, store: Store) -> Before:
+        with self._storing:  # what is closed is rolled first, and minutes are being written beside
+            return remember(store, self.scope, self.clock.now())
 
     async def weigh(self, told: Callable[[], Mapping[str, Told]]) -> None:
         """Weighs what slow sources tell, beside the ticks: at each hour, and when one of them is new.

@@ -37,6 +37,8 @@ from monitor.commands.stack import plain
 from monitor.config import ConfigError
 from monitor.stack import alertmanager as fit, fit as fit_mapping, read_secrets
 
+pytestmark = pytest.mark.live
+
 PEOPLE = ("slack", "telegram", "discord", "email", "webhook")
 TITLES = dict(
     zip(
