@@ -40,8 +40,6 @@ from monitor.simulated.macro import told
 from monitor.stack import prometheus
 from monitor.venues import VENUES
 
-pytestmark = pytest.mark.live
-
 pytestmark = pytest.mark.timeout(600)  # the first test waits for all three markets
 
 ASSETS = ("BTC", "ETH")
