@@ -106,13 +106,13 @@ async def test_real_frames_give_the_right_numbers_in_a_real_prometheus(
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         target = f"127.0.0.1:{probe.getsockname()[1]}"
-    # A minute of the market passes in half a second: it is scraped faster than that, and from before
+    # A minute of the market passes in a second: it is scraped faster than that, and from before
     # the first frame.
     async with prometheus(program, REPOSITORY / "prometheus.yml", target, "100ms") as address:
         while not await query(address, "up"):
             await asyncio.sleep(0.1)
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "monitor", "replay", str(tmp_path / "recent.jsonl"), "--speed", "120",
+            sys.executable, "-m", "monitor", "replay", str(tmp_path / "recent.jsonl"), "--speed", "60",
             "--listen", target, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         try:
