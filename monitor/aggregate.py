@@ -23,6 +23,7 @@ OPPOSES_FALL, OPPOSES_RISE = -0.05, 0.10
 """While the median venue falls by the first, one that rises by the second is no witness (Bybit, May 2021)."""
 ALONE_RISE, ALONE_FALL = math.log(1.5), -0.6
 """Log changes in a day that are not believed of a series that nobody can be compared with."""
+_NOTABLE = min(APART, OPPOSES_RISE, ALONE_RISE, -ALONE_FALL)
 QUARANTINE_DAYS = 7
 """So long a venue that contradicted the others is held to them more closely: it decays back for days."""
 APART_LATELY = 0.05
@@ -219,6 +220,12 @@ def contradicts(change: pl.Expr, over: list[str]) -> pl.Expr:
     opposes = (of <= OPPOSES_FALL) & (change >= OPPOSES_RISE)
     alone = (change > ALONE_RISE) | (change < ALONE_FALL)
     return pl.when(count == 1).then(alone).otherwise(apart | opposes).fill_null(value=False)
+
+
+def calm(changes: pl.Series) -> bool:
+    """Whether no log change is so large that it could contradict any others, whatever those are."""
+    low, high = changes.min(), changes.max()
+    return not (isinstance(low, float) and isinstance(high, float)) or -_NOTABLE < low <= high < _NOTABLE
 
 
 def strays(change: pl.Expr, over: list[str]) -> pl.Expr:

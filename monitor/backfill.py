@@ -15,7 +15,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from itertools import pairwise
-from typing import Literal, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 import polars as pl
@@ -29,13 +29,13 @@ from tenacity import (
 
 from monitor.archives import SOURCES
 from monitor.archives.past import Span, bars, missing
-from monitor.archives.source import Archive, Fact, Page, Series, Source, date, size
-from monitor.bars import Step
+from monitor.archives.source import Archive, Fact, Page, PastStep, Series, Source, date
+from monitor.bars import STEPS, Step
 from monitor.config import Config
 from monitor.events import Funding, Instrument, Millis
 from monitor.follow import Choice
 from monitor.ladder import DAY
-from monitor.rest import Answered, Host, Rest, RestError, Throttled
+from monitor.rest import Answered, Host, Rest, RestError
 from monitor.venue import Budget, InstrumentList, Refused, Request, Unreadable
 from monitor.venues import VENUES
 
@@ -55,6 +55,8 @@ HOURS_OF, DAYS_OF = 17 * DAY, 30 * DAY
 """What `fill_gap` looks back: hours for the window of 14 days, days for an outage of a month."""
 NOT_FOUND = 404
 """Of a file: the archive has no such day, or no checksum of it."""
+SERVERS_FAULT = 500
+"""And above: another time it may answer."""
 _FORBIDDEN = (401, 403, 451)
 """Statuses that refuse the whole venue, for instance by country."""
 
@@ -65,7 +67,7 @@ Progress = Callable[[str, int, int, int], None]
 class Keeps(Protocol):
     """What is needed of the store."""
 
-    def backfill(self, source: str, step: Literal["hour", "day"], bars: pl.DataFrame) -> None:
+    def backfill(self, source: str, step: PastStep, bars: pl.DataFrame) -> None:
         """Merges bars by their key, as a whole."""
 
     def read(
@@ -109,7 +111,7 @@ class Report(msgspec.Struct):
     @property
     def ok(self) -> bool:
         """Whether nothing failed for good."""
-        return not self.failures and not any(one.failures for one in self.outcomes)
+        return not self.lines
 
     @property
     def lines(self) -> list[str]:
@@ -125,7 +127,7 @@ def _quiet(_venue: str, _done: int, _total: int, _rows: int) -> None:
 
 async def backfill(
     store: Keeps, sources: Sequence[Source], assets: Sequence[str], start: Millis, end: Millis, *,
-    step: Literal["hour", "day"] = "day", choices: Mapping[str, Choice] | None = None,
+    step: PastStep = "day", choices: Mapping[str, Choice] | None = None,
     rest: Rest | None = None, progress: Progress = _quiet, now: Millis | None = None,
 ) -> Report:  # fmt: skip
     """Asks all sources for the bars from `start` until before `end`, and stores them.
@@ -148,7 +150,7 @@ async def backfill(
     Raises:
         OSError: the store cannot be written.
     """
-    length = size(step)
+    length = STEPS[step]
     span = (start // length * length, end // length * length)
     report = Report()
     async with AsyncExitStack() as stack:
@@ -168,19 +170,21 @@ async def fill_gap(
 ) -> Report:
     """What an outage of up to 30 days left out, of the venues that are followed.
 
-    Hours of the last 17 days where the venue keeps hourly open interest, days otherwise.
+    Days of the last 30, and hours of the last 17 where the venue keeps open interest.
     """
     sources = sources_of(config, frozenset(VENUES))
-    hourly = [source for source in sources if source.has_open_interest]
+    plan: tuple[tuple[PastStep, list[Source], Millis], ...] = (
+        ("day", sources, DAYS_OF),
+        ("hour", [source for source in sources if source.has_open_interest], HOURS_OF),
+    )
     choices = choices_of(config)
     report = Report()
     async with AsyncExitStack() as stack:
         asking = await stack.enter_async_context(Rest()) if rest is None else rest
-        for step, some, back in (("day", sources, DAYS_OF), ("hour", hourly, HOURS_OF)):
+        for step, some, back in plan:
             part = await backfill(
-                store, some, config.assets, now - back, now,
-                step="day" if step == "day" else "hour", choices=choices, rest=asking, progress=progress,
-                now=now,
+                store, some, config.assets, now - back, now, step=step, choices=choices, rest=asking,
+                progress=progress, now=now,
             )  # fmt: skip
             report.outcomes += part.outcomes
             report.failures |= part.failures
@@ -224,18 +228,18 @@ class _Job:
     """One source, asked for one span."""
 
     def __init__(
-        self, source: Source, step: Literal["hour", "day"], span: Span, now: Millis, rest: Rest, store: Keeps,
+        self, source: Source, step: PastStep, span: Span, now: Millis, rest: Rest, store: Keeps,
         lock: asyncio.Lock, progress: Progress,
     ) -> None:  # fmt: skip
         self.source = source
-        self.step: Literal["hour", "day"] = step
+        self.step = step
         self.span = span
         self.now = now
         self.rest = rest
         self.store = store
         self.lock = lock
         self.progress = progress
-        self.length = size(step)
+        self.length = STEPS[step]
         self.told = "native" if source.has_open_interest else "funding_8h"
         """The column that makes a bar one that is there."""
         self.known: set[str] = set()
@@ -302,12 +306,13 @@ class _Job:
             parts = self._parts(span)
             for number, part in enumerate(parts):
                 if bad >= BAD_SPANS:
-                    return self._skip(parts[number:])
+                    self._skip(parts[number:])
+                    return
                 try:
                     known = await self._part(of, part, outcome)
                 except (Refused, Unreadable, Answered) as error:
                     if isinstance(error, Answered) and (
-                        error.status in _FORBIDDEN or error.status >= 500  # noqa: PLR2004 -- server's fault
+                        error.status in _FORBIDDEN or error.status >= SERVERS_FAULT
                     ):
                         raise
                     first, last = date(part[0]), date(part[1] - 1)
@@ -320,20 +325,18 @@ class _Job:
                 if not known:
                     self._skip(parts[number + 1 :])
                     break
-        return None
 
     def _parts(self, span: Span) -> list[Span]:
         """What is asked for at once, newest first; no part has both files and REST for its open interest."""
-        borders = {span[0], span[1]}
-        if edge := self._edge():
-            borders |= {edge} if span[0] < edge < span[1] else set()
-        found = []
-        ordered = sorted(borders)
+        start, end = span
+        edge = self._edge()
+        borders = [end, edge, start] if edge is not None and start < edge < end else [end, start]
         most = self.source.bars[self.step] * self.length
-        for first, last in pairwise(ordered):
-            ends = range(last, first, -most)
-            found += [(max(first, end - most), end) for end in reversed(ends)]
-        return found[::-1]
+        return [
+            (max(first, before - most), before)
+            for last, first in pairwise(borders)
+            for before in range(last, first, -most)
+        ]
 
     def _edge(self) -> Millis | None:
         """Bars from here on are told by REST, older ones by files."""
@@ -475,7 +478,7 @@ async def _patiently(ask: Callable[[], Awaitable[_T]], attempts: int = ATTEMPTS)
         reraise=True,
     )
 
-    async def once() -> _T:
+    async def once() -> _T:  # tenacity awaits only what is a coroutine function by itself, no lambda
         return await ask()
 
     return await again(once)
@@ -484,8 +487,8 @@ async def _patiently(ask: Callable[[], Awaitable[_T]], attempts: int = ATTEMPTS)
 def _worth(error: BaseException) -> bool:
     """Whether another answer may come: not after a plain "no such thing"."""
     if isinstance(error, Answered):
-        return error.status >= 500  # noqa: PLR2004 -- the server's fault
-    return isinstance(error, (Throttled, RestError, Unreadable, Refused))
+        return error.status >= SERVERS_FAULT
+    return isinstance(error, (RestError, Unreadable, Refused))
 
 
 def _line(error: Exception) -> str:

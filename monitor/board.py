@@ -43,6 +43,7 @@ TIE = 0.05
 RULE = Thresholds()
 NO_FLOWS = "no ETF flows: give a file, docs/SOURCES.md"
 NO_CME = "no CME report yet: source cftc, docs/SOURCES.md"
+WEEKEND_GOLD = "gold (proxy, weekend)"
 NO_GOLD = "no gold price yet: sources lbma_pm and gold_api, docs/SOURCES.md"
 
 
@@ -89,6 +90,17 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What followed after such a phase before, and after any day."""
     missing: str | None
     """Why nothing can be said, where nothing can."""
+
+
+class Proxy(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands for gold while spot gold rests: to be shown, and in none of the claims."""
+
+    source: str
+    symbol: str
+    usd: float
+    """Of a stablecoin, an ounce."""
+    as_of: float | None
+    """Seconds since 1970."""
 
 
 def key(name: str, **labels: str) -> Key:
@@ -373,6 +385,26 @@ def _fair_value(known: Known, now: float | None) -> Iterable[Row]:
         asset="BTC", value=mid, low=bounds["low"], high=bounds["high"], form="usd", verdict=verdict,
         remark=remark, as_of=as_of,
     )  # fmt: skip
+
+
+def gold_proxy(known: Known, at: float | None = None) -> Proxy | None:
+    """What stands for gold now: a perpetual on gold before one on a token. None while spot gold is traded.
+
+    Args:
+        known: samples of one instant.
+        at: that instant, in seconds since 1970; the newest event's if not given.
+    """
+    now = heard_at(known) if at is None else at
+    found = {
+        of["source"]: (of["symbol"], value)
+        for (name, labels), value in known.items()
+        if name == "leverage_gold_proxy_price_usd" and (of := dict(labels))
+    }
+    for source in SOURCES:
+        if source in found and slow(known, now, source)[1] is None:
+            symbol, usd = found[source]
+            return Proxy(source=source, symbol=symbol, usd=usd, as_of=slow(known, now, source)[0])
+    return None
 
 
 def slow(known: Known, now: float | None, *kinds: str) -> tuple[float | None, str | None]:

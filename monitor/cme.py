@@ -150,7 +150,7 @@ def _fallen(increment: str, change: str, proxy: str, long: str) -> tuple[pl.Expr
     left = pl.col(change).filter((pl.col("sign") < 0) & (pl.col(change) < 0))
     return (
         pl.when(whole).then(pl.col(increment).sum()).alias(proxy),
-        pl.when(whole).then(-left.sum()).alias(long),
+        pl.when(whole).then(left.abs().sum()).alias(long),
     )
 
 

@@ -20,7 +20,7 @@ from monitor.metric import LABELS, WINDOWS, Metric
 from monitor.past import Looked, Past
 from monitor.phases import Thresholds
 from monitor.tables import Tables, Taken
-from monitor.views import Memory, Scope, Views, fixed, look, remembered
+from monitor.views import CHANGES_EVERY, Memory, Scope, Views, fixed, look, remembered
 
 
 class Family(msgspec.Struct, frozen=True):
@@ -62,6 +62,7 @@ class Core:
         """What is known of before the first tick: `past`, and `recent` as `views.remembered` needs it."""
         self.tables = Tables(venues, scope.speed)
         self._metrics = metrics
+        self._plan = planned(metrics)
         self._windows = {name: WINDOWS[name] for name in WINDOWS if any(name in m.windows for m in metrics)}
         self._scope = scope
         self._feeds = feeds
@@ -71,6 +72,7 @@ class Core:
         self._bars = Bars()
         self.past = past or Past(scope.venues, Thresholds(min_coverage=scope.min_coverage), _unknown)
         self._recent = recent
+        self._slow: _Slow | None = None
         self._first: Millis | None = None
         """Time of the first tick."""
         self.macro: Macro | None = None
@@ -111,6 +113,25 @@ class Core:
         closed = self._bars.push(taken.now, views.instrument)
         for minute in closed:
             self.past.add(minute)
+        slow = self._seldom(taken, views, steady=not closed)
+        found = families(self._plan, of_instant(views, slow.looked), taken.version) | slow.families
+        ordered = [found[metric.name] for metric in self._metrics if metric.name in found]
+        return Samples(taken.now, ordered, views, slow.looked, closed)
+
+    def _seldom(self, taken: Taken, views: Views, *, steady: bool) -> _Slow:
+        """What years of bars and slow sources say, as it was within the last `CHANGES_EVERY`.
+
+        Changes over windows, on which it stands, are looked at as often. It is said anew at once where
+        instruments, sources or the past itself changed, or a minute closed (`steady` is false).
+        """
+        slow, at = self._slow, (taken.now // CHANGES_EVERY, taken.version)
+        if (
+            slow is not None
+            and steady
+            and (slow.at, slow.past) == (at, self.past)
+            and slow.told is self.macro
+        ):
+            return slow
         macro = self.macro
         if macro is not None and taken.now - macro.at > int(LIFE * self._scope.speed):
             macro = None
@@ -118,11 +139,21 @@ class Core:
             taken.now, taken.version, views.instrument, views.asset, views.asset_window,
             {} if macro is None else {asset: one.value for asset, one in macro.supplies.items()},
         )  # fmt: skip
-        slow, self.above = macro_frames(macro, views.asset, looked.frames, above=self.above)
-        looked = msgspec.structs.replace(looked, frames={**looked.frames, **slow})
-        return Samples(
-            taken.now, families(self._metrics, views, looked, taken.version), views, looked, closed
-        )
+        more, self.above = macro_frames(macro, views.asset, looked.frames, above=self.above)
+        looked = msgspec.structs.replace(looked, frames={**looked.frames, **more})
+        found = families(self._plan, looked.frames, taken.version)
+        self._slow = _Slow(at, self.past, self.macro, looked, found)
+        return self._slow
+
+
+class _Slow(msgspec.Struct, frozen=True):
+    """What moves in steps of `CHANGES_EVERY`, and what it was said of."""
+
+    at: tuple[int, int]
+    past: Past
+    told: Macro | None
+    looked: Looked
+    families: dict[str, Family]
 
 
 def _minutes(recent: pl.DataFrame) -> pl.DataFrame:
@@ -134,24 +165,43 @@ def _unknown(_asset: str, _time: Millis) -> float | None:
     return None
 
 
-def families(metrics: Sequence[Metric], views: Views, looked: Looked, version: int) -> list[Family]:
-    """Evaluates every metric over its view; one query a view."""
-    frames: dict[str, pl.DataFrame] = {
+Plan = Mapping[str, Sequence[tuple[Metric, str | None]]]
+"""View → its metrics, each with the column that is its value as it stands, if one is."""
+
+
+def planned(metrics: Sequence[Metric]) -> Plan:
+    """How metrics are evaluated: most are a column of their view, which costs no query."""
+    plan: dict[str, list[tuple[Metric, str | None]]] = {}
+    for metric in metrics:
+        plain = metric.value.meta.is_column() and not metric.windows
+        plan.setdefault(metric.view, []).append((metric, metric.value.meta.output_name() if plain else None))
+    return plan
+
+
+def of_instant(views: Views, looked: Looked) -> dict[str, pl.DataFrame]:
+    """The views that every tick makes anew; those of `Looked.frames` are beside them."""
+    return {
         "instrument": views.instrument, "flow": views.flow,
         "asset": pl.concat([views.asset, looked.asset], how="horizontal"),
-        "asset_window": views.asset_window, **looked.frames,
+        "asset_window": views.asset_window,
     }  # fmt: skip
+
+
+def families(plan: Plan, frames: Mapping[str, pl.DataFrame], version: int) -> dict[str, Family]:
+    """Evaluates every metric over its view; one query a view at most. `version`: of the instruments."""
     found: dict[str, Family] = {}
     for view, frame in frames.items():
-        mine = [metric for metric in metrics if metric.view == view]
-        values = frame.select(_value(metric).alias(metric.name) for metric in mine)
-        # Instruments and flows are the same while their list is; other views have few rows.
-        fixed = view in ("instrument", "flow")
-        shape = frame.height if fixed else tuple(frame.select(LABELS[view]).rows())  # type: ignore[index]
-        for metric in mine:
-            key = metric.name, version, shape
-            found[metric.name] = Family(metric, frame, values[metric.name], key)
-    return [found[metric.name] for metric in metrics if metric.name in found]
+        mine = plan.get(view, ())
+        asked = [_value(metric).alias(metric.name) for metric, column in mine if column is None]
+        values = frame.select(asked) if asked else frame
+        # These have the same rows while the list of instruments is; other views have few.
+        fixed = view in ("instrument", "flow", "asset")
+        labels = () if fixed else tuple(tuple(frame[name].to_list()) for name in LABELS[view])  # type: ignore[index]
+        for metric, column in mine:
+            key = metric.name, version, frame.height, labels
+            value = values[metric.name] if column is None else frame[column]
+            found[metric.name] = Family(metric, frame, value, key)
+    return found
 
 
 def _value(metric: Metric) -> pl.Expr:

@@ -2,7 +2,8 @@
 
 Pure: what the sources told, closes, and the time go in. `weigh` is what an hour or a new answer changes, and
 may take a second; `frames` adds at a tick what follows from the price of now. A source that is older than it
-may be tells nothing: what depends on it is absent, and never an old number.
+may be tells nothing: what depends on it is absent, and never an old number. While spot gold rests the newest
+prices of what stands for it (`sources/gold_proxy.py`) are passed on, and enter nothing else.
 
 Conditions of the market, each with hysteresis, known only while its inputs are:
 
@@ -29,10 +30,12 @@ from monitor.cme import WEEKLY, cme_rows, increments, liquidation, usable
 from monitor.etf import Label, cumulative, redemption
 from monitor.events import Millis
 from monitor.ladder import DAY, HOUR
-from monitor.realized import GOLD_DAYS, OF_CLOSES, PREMIUM_ESTIMATOR, PREMIUM_WINDOW, realized
+from monitor.metric import LABELS
+from monitor.realized import GOLD_DAYS, OF_CLOSES, PREMIUM_ESTIMATOR, PREMIUM_WINDOW, VALUES, realized
 from monitor.sources import SOURCES
 from monitor.sources.cftc import SPREADS
 from monitor.sources.etf import TOTAL
+from monitor.sources.gold import closed
 from monitor.sources.supply import agreed_height
 from monitor.sources.tonnes import as_table
 from monitor.valuation import (
@@ -47,10 +50,12 @@ from monitor.valuation import (
     gold_investment,
     gold_tonnes,
 )
-from monitor.volatility_ratio import STALE, WINDOW, NotCovered, Ratio, volatility_ratio
+from monitor.volatility_ratio import STALE, WINDOW, Clock, NotCovered, Ratio, volatility_ratio
 
 WINDOWS = (60, 63, 90, WINDOW, 252)
 """Returns of gold: the window of the bank's figures and others beside it (methodology §1.7)."""
+CLOCKS: tuple[Clock, ...] = ("aligned", "own")
+"""The default and the variant beside it (methodology §2)."""
 RATIO_BEGINS, RATIO_ENDS = 2.0, 2.1
 DISAGREE_BEGINS, DISAGREE_ENDS = 0.02, 0.01
 """Of open interest, the difference between bitcoin and ether."""
@@ -104,6 +109,7 @@ class Macro(msgspec.Struct, frozen=True):
 
     at: Millis
     ratios: Sequence[Ratio]
+    """Of each window by each clock, where it is covered."""
     gold: pl.DataFrame
     """Daily closes that the ratios are of: `date`, `close`."""
     bitcoin: pl.DataFrame
@@ -112,7 +118,7 @@ class Macro(msgspec.Struct, frozen=True):
     sizes: pl.DataFrame
     """`asset`, `kind`, `value`: which size redemptions are of."""
     realized: pl.DataFrame
-    """Gold's realised volatility (`realized.VALUES`)."""
+    """Gold's realised volatility, and that of both over the ratio's window (`realized.VALUES`)."""
     jumps: pl.DataFrame
     ounce: Known | None
     tonnes: Tonnes | None
@@ -126,11 +132,13 @@ class Macro(msgspec.Struct, frozen=True):
     """Last states, also of those that are unknown now."""
     known: frozenset[str]
     """Conditions whose inputs are known."""
+    proxies: pl.DataFrame
+    """`PROXIES`: what stands for gold while spot gold rests. Nothing above is made of it."""
 
     @property
     def ratio(self) -> Ratio | None:
-        """Of the default window."""
-        return next((one for one in self.ratios if one.window == WINDOW), None)
+        """The default one."""
+        return _default(self.ratios)
 
 
 ASSETS = {
@@ -139,6 +147,8 @@ ASSETS = {
     "etf_cumulative_usd": pl.Float64, "etf_drawdown_usd": pl.Float64, "etf_redemption_ratio": pl.Float64,
     "etf_redemption_to_assets_ratio": pl.Float64, "implied": pl.Float64,
 }  # fmt: skip
+PROXIES = {"source": pl.String, "symbol": pl.String, "value": pl.Float64}
+"""Dollars of a stablecoin per ounce."""
 
 
 def weigh(
@@ -162,7 +172,7 @@ def weigh(
     else:
         ratios = tuple(_ratios(bitcoin, gold))
     ratios = tuple(one for one in ratios if today - one.on <= STALE)
-    ratio = next((one for one in ratios if one.window == WINDOW), None)
+    ratio = _default(ratios)
     ounce, tonnes = ounce_usd(told, now), tonnes_at(told, shipped, now)
     investment = None if ounce is None or tonnes is None else gold_investment(tonnes.tonnes, ounce.value)
     supplies = supplies_at(told, now)
@@ -183,10 +193,13 @@ def weigh(
         states[kind] = disagree(*differs, held=states.get(kind, False))
         known.add(kind)
     moved, jumps = _moves(gold, today)
+    if ratio is not None:
+        moved = pl.concat([moved, _both(ratio)])
     return Macro(
         at=now, ratios=ratios, gold=gold, bitcoin=bitcoin, assets=_assets(cme, etf, implied(told, now)),
         sizes=sizes, realized=moved, jumps=jumps, ounce=ounce, tonnes=tonnes, investment=investment,
         supplies=supplies, value=value, conditions=states, known=frozenset(known),
+        proxies=proxies_at(told, now),
     )  # fmt: skip
 
 
@@ -247,6 +260,19 @@ def ounce_usd(told: Mapping[str, Told], now: Millis) -> Known | None:
     return Known(price, name, time.date())
 
 
+def proxies_at(told: Mapping[str, Told], now: Millis) -> pl.DataFrame:
+    """What stands for gold (`PROXIES`), while spot gold rests; no row while it is traded.
+
+    Nothing but what is shown may read it: it is another price than gold's, by a token's premium or a
+    perpetual's, and its weekend would be a return that gold never had.
+    """
+    rows = [
+        (name, of.frame["symbol"][-1], of.frame["proxy_usd_oz"][-1])
+        for name, of in (fresh(told, "gold_proxy", now) if closed(now) else {}).items()
+    ]
+    return pl.DataFrame(rows, schema=PROXIES, orient="row")
+
+
 def tonnes_at(told: Mapping[str, Told], shipped: GoldTable, now: Millis) -> Tonnes | None:
     """Private gold as it was known then; none where the year's table is missing, or the operator's is old."""
     table = shipped
@@ -279,13 +305,25 @@ def _closes(closes: pl.DataFrame, asset: str) -> pl.DataFrame:
     return closes.filter(pl.col("asset") == asset).select("date", "close").drop_nulls().sort("date")
 
 
+def _both(ratio: Ratio) -> pl.DataFrame:
+    """The two volatilities (`realized.VALUES`) of a ratio: gold's, and bitcoin's sampled at gold's times."""
+    both = {"BTC": ratio.bitcoin_volatility, "GOLD": ratio.gold_volatility}
+    rows = [(asset, f"{ratio.window}d", "close_to_close", value) for asset, value in both.items()]
+    return pl.DataFrame(rows, schema=VALUES, orient="row")
+
+
+def _default(ratios: Sequence[Ratio]) -> Ratio | None:
+    return next((one for one in ratios if (one.window, one.clock) == (WINDOW, CLOCKS[0])), None)
+
+
 def _ratios(bitcoin: pl.DataFrame, gold: pl.DataFrame) -> Iterator[Ratio]:
-    """The windows that are covered until bitcoin's last close."""
+    """The windows that are covered until bitcoin's last close, by each clock."""
     for window in WINDOWS:
-        try:
-            yield volatility_ratio(bitcoin, gold, window)
-        except NotCovered:
-            continue
+        for clock in CLOCKS:
+            try:
+                yield volatility_ratio(bitcoin, gold, window, clock=clock)
+            except NotCovered:
+                continue
 
 
 # Supply.
@@ -532,18 +570,23 @@ def frames(
         "asset_horizon": pl.concat([looked["asset_horizon"], macro.jumps], how="diagonal"),
         "market": pl.DataFrame([market], schema=dict.fromkeys(market, pl.Float64)),
         "bound": _named("bound", _bounds(value)),
-        "ratio": pl.DataFrame(
-            [
-                (f"{one.window}d", "spot", bound, number)
-                for one in macro.ratios
-                for bound, number in (("mid", one.ratio), ("low", one.low), ("high", one.high))
-            ],
-            schema={"window": pl.String, "gold": pl.String, "bound": pl.String, "value": pl.Float64},
-            orient="row",
-        ),
+        "ratio": _by_clock(macro.ratios),
         "asset_kind_macro": macro.sizes,
         "kind_macro": _named("kind", {k: None if v is None else float(v) for k, v in states.items()}),
+        "gold_proxy": macro.proxies,
     }, above  # fmt: skip
+
+
+def _by_clock(ratios: Sequence[Ratio]) -> pl.DataFrame:
+    """A row per window and bound, a column per clock."""
+    rows: dict[tuple[str, str, str], dict[str, float]] = {}
+    for one in ratios:
+        for bound, number in (("mid", one.ratio), ("low", one.low), ("high", one.high)):
+            rows.setdefault((f"{one.window}d", "spot", bound), {})[one.clock] = number
+    return pl.DataFrame(
+        [(*labels, *map(by_clock.get, CLOCKS)) for labels, by_clock in rows.items()],
+        schema=dict.fromkeys(LABELS["ratio"], pl.String) | dict.fromkeys(CLOCKS, pl.Float64), orient="row",
+    )  # fmt: skip
 
 
 def _bounds(value: FairValue | None) -> dict[str, float | None]:

@@ -13,7 +13,7 @@ from monitor.ladder import DAY, HOUR, MINUTE
 View = Literal[
     "instrument", "flow", "asset", "asset_window", "asset_horizon", "asset_venue", "phase", "verdict",
     "asset_kind", "kind", "asset_window_estimator", "asset_macro", "asset_kind_macro", "kind_macro", "ratio",
-    "bound", "market",
+    "bound", "market", "gold_proxy",
 ]  # fmt: skip
 """The shapes that metrics are computed over, named by what a row stands for (`market`: one row)."""
 LABELS: dict[View, tuple[str, ...]] = {
@@ -34,6 +34,7 @@ LABELS: dict[View, tuple[str, ...]] = {
     "ratio": ("window", "gold", "bound"),
     "bound": ("bound",),
     "market": (),
+    "gold_proxy": ("source", "symbol"),
 }
 WINDOWS: dict[str, Millis] = {
     "1m": MINUTE, "5m": 5 * MINUTE, "1h": HOUR, "4h": 4 * HOUR, "24h": DAY, "72h": 3 * DAY,

@@ -364,6 +364,7 @@ def _gold(present: Known, now: float) -> Panel:
     def one(label: str, name: str, show: Show) -> Line:
         return Line(label, ["too old" if late else show(read(present, name))], [late is not None])
 
+    weekend = _weekend_gold(present, now)
     lines = [
         Line("Volatility against gold's", [_band(of.get("mid"), of.get("low"), of.get("high"), _plain)],
              [False]),
@@ -373,15 +374,31 @@ def _gold(present: Known, now: float) -> Panel:
         one("Gap to the price", "leverage_fair_value_gap_ratio", _change),
         one("Ratio at which the price is fair", "leverage_break_even_volatility_ratio", _plain),
         one("Gold, an ounce", "leverage_gold_price_usd", dollars),
+        *weekend,
         one("Held in gold privately", "leverage_gold_private_investment_usd", dollars),
     ]  # fmt: skip
     certain = None if late else read(present, "leverage_fair_value_gap_certain")
     sure = {1.0: "The gap is larger than its error. ", 0.0: "The gap is within its error. "}
     note = f"{late}. " if late else sure.get(certain, "") if certain is not None else ""
+    note += "Spot gold rests: the proxy is shown only, nothing here is computed from it. " if weekend else ""
     return Panel(
         "Bitcoin against gold", ["BTC"], lines,
         f"{note}In brackets 90 %. Conditional on bitcoin deserving gold's share of risk; no forecast.",
     )  # fmt: skip
+
+
+def _weekend_gold(present: Known, now: float) -> list[Line]:
+    """A line while spot gold rests, and none while it is traded."""
+    proxy = board.gold_proxy(present, now)
+    if proxy is None:
+        return []
+    return [Line(capitalize_first(board.WEEKEND_GOLD), [in_words(proxy, now)], [False])]
+
+
+def in_words(proxy: board.Proxy, now: float | None) -> str:
+    """`$4,153.10, XAUUSDT of binance_xau, 3 min old`."""
+    told = f"{dollars(proxy.usd)}, {proxy.symbol} of {proxy.source}"
+    return told if proxy.as_of is None or now is None else f"{told}, {age(now - proxy.as_of)} old"
 
 
 def _trust(present: Known, assets: Sequence[str], samples: Samples | None, health: Health) -> Panel:

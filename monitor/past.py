@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from monitor.aggregate import CLOSES, DAYS, OPPOSES_RISE, contradicts, days
+from monitor.aggregate import CLOSES, DAYS, calm, contradicts, days
 from monitor.average import YEAR
 from monitor.bars import BAR, roll, unique
 from monitor.events import Millis
@@ -261,14 +261,14 @@ class Past:
                 aside += [(name, venue.partition(":")[0], 1.0) for venue in of.aside]
         moved, jumps = self._realized.shown(now)
         return Looked(
-            pl.DataFrame(rows, schema=SHOWN, orient="row"),
+            _frame(rows, SHOWN),
             {
-                "phase": _frame(phases, "asset", "phase"),
-                "verdict": _frame(verdicts, "asset", "verdict"),
-                "asset_kind": pl.DataFrame(kinds, schema=KINDS, orient="row"),
-                "asset_horizon": pl.concat([_frame(horizons, "asset", "window"), jumps], how="diagonal"),
+                "phase": _frame(phases, _named("phase")),
+                "verdict": _frame(verdicts, _named("verdict")),
+                "asset_kind": _frame(kinds, KINDS),
+                "asset_horizon": pl.concat([_frame(horizons, _named("window")), jumps], how="diagonal"),
                 "asset_window_estimator": pl.concat([_of_ticks(changes), moved]),
-                "asset_venue": _frame(aside, "asset", "venue"),
+                "asset_venue": _frame(aside, _named("venue")),
                 "kind": _thresholds(self._machine.thresholds),
             },
         )
@@ -304,7 +304,7 @@ class Past:
             .agg(pl.all().sum())
         )  # fmt: skip
         change = pl.when(pl.col("weight") > 0).then(pl.col("growth") / pl.col("weight"))
-        if venues.select((change.abs() >= OPPOSES_RISE).any()).item():
+        if not calm(venues.select(change).to_series()):
             part = ~contradicts(change, ["asset_id"])
             told = ("growth", "weight", "coins", "coins_then")
             venues = venues.with_columns(pl.when(part).then(name).alias(name) for name in told)
@@ -538,9 +538,14 @@ def _completeness(peak: float | None, now: float, average: float) -> float | Non
     return min(1.5, max(0.0, (high - level) / (high - base)))
 
 
-def _frame(rows: Sequence[tuple[str, str, float]], first: str, second: str) -> pl.DataFrame:
-    schema = {first: pl.String, second: pl.String, "value": pl.Float64}
-    return pl.DataFrame(rows, schema=schema, orient="row")
+def _named(label: str) -> dict[str, type[pl.DataType]]:
+    return {"asset": pl.String, label: pl.String, "value": pl.Float64}
+
+
+def _frame(rows: Sequence[tuple[Any, ...]], schema: Mapping[str, type[pl.DataType]]) -> pl.DataFrame:
+    """A table of rows; by columns, which is several times as fast as by rows."""
+    columns = zip(*rows, strict=True) if rows else ((),) * len(schema)
+    return pl.DataFrame(dict(zip(schema, columns, strict=True)), schema=schema)
 
 
 def _of_ticks(changes: pl.DataFrame) -> pl.DataFrame:

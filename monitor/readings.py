@@ -47,6 +47,10 @@ def near(value: pl.Expr, of: pl.Expr, distance: float) -> pl.Expr:
     return (value / of).log().abs() <= distance
 
 
+AS_WRITTEN = pl.QueryOptFlags.none()
+"""For the queries of a tick: they are written in the order that is best, and looking for a better one takes
+as long as they do. Steps that follow each other are one query, for each query costs about 0.05 ms."""
+
 ASSET = "asset_id"
 """Number of the asset: grouping by it is cheaper than by its name."""
 NATIVE = pl.col("contracts") * pl.col("face")
@@ -58,93 +62,111 @@ USD = pl.when("inverse").then(NATIVE).otherwise(_FACE_COINS * pl.col("valuation"
 COINS = pl.when("inverse").then(NATIVE / pl.col("valuation")).otherwise(_FACE_COINS)
 
 
-def readings(rows: pl.DataFrame, now: Millis, speed: float) -> pl.DataFrame:
+_LIVE = pl.col("perpetual")
+_SAID = pl.col("said")
+_NEAR = near(_SAID, pl.col("reference"), PRICE_DISTANCE)
+_AGREE = (_NEAR.sum() / _SAID.count()).over(ASSET)
+_VENUES = pl.col("venue_id").filter(_SAID.is_not_null()).n_unique().over(ASSET)
+_BASE = (
+    pl.when((_AGREE < 0.5) & (_VENUES >= 3) | pl.col("reference").is_null())  # noqa: PLR2004 -- half
+    .then(_SAID.median().over(ASSET))
+    .otherwise("reference")
+)
+"""The reference is the median of the believed marks. A mark is believed near the last reference; where fewer
+than half are, the market moved if three venues say so: their median decides. Two or one may be wrong
+together, and wait until the reference has grown old."""
+_PRICE = pl.when("believed").then(_SAID)
+_MIDDLE = pl.col("price").median().over(ASSET)
+_VALUED = (
+    pl.coalesce("middle", "reference").alias("reference"),
+    pl.coalesce("price", "middle", "reference").alias("valuation"),
+    (_SAID.is_not_null() & pl.col("price").is_null()).alias("mark_refused"),
+    # A contract that was resized holds the same open interest in another number of contracts.
+    (pl.col("contracts") * pl.col("last_face") / pl.col("face")).alias("contracts"),
+)
+
+_READING = pl.col("reading_usd")
+_SMALL = (_READING < OPEN_INTEREST_SMALL_USD) & (pl.col("before_usd").fill_null(0) < OPEN_INTEREST_SMALL_USD)
+_STEADY = near(pl.col("reading"), pl.col("before"), math.log(OPEN_INTEREST_FACTOR)).fill_null(value=False)
+"""Whether a reading of open interest agrees with the last accepted one."""
+_HELD = pl.coalesce("before_usd", "reading_usd")
+_OTHERS = _HELD.sum().over(ASSET) - _HELD.sum().over(ASSET, "venue_id")
+_FEW = pl.col("venue_id").filter(_HELD.is_not_null()).n_unique().over(ASSET) <= 3  # noqa: PLR2004 -- and two more
+_ALIKE = _FEW | (_READING <= OPEN_INTEREST_OTHERS * _OTHERS)
+"""Whether a first reading agrees with the rest of the asset."""
+_ACCEPTED = (
+    (_READING.is_not_null() & ~pl.col("fresh")).alias("open_interest_refused"),
+    pl.when("fresh").then("reading").otherwise("was").alias("contracts"),
+    pl.when("fresh").then("amount_time").otherwise("contracts_time").alias("contracts_time"),
+)
+_RATE_8H = pl.col("rate") * (EIGHT_HOURS_S / pl.col("interval_s"))
+# Unknown intervals are taken at their shortest here: a rate must be believable on any.
+_PAYABLE = (_RATE_8H.abs() <= FUNDING_MOST) | (pl.col("rate").abs() <= FUNDING_MOST / 8)
+_INDEX = pl.col("index") / pl.col("multiplier")
+_OWN = pl.col("price").is_not_null()
+_SHOWN = (
+    pl.when(pl.col("fresh") & (pl.col("inverse") | _OWN)).then("known_usd").alias("usd"),
+    pl.when(pl.col("fresh") & (~pl.col("inverse") | _OWN)).then("known_coins").alias("coins"),
+    _RATE_8H.alias("rate_8h"),
+    (pl.col("price") / pl.col("index_price") - 1).alias("premium"),
+)
+
+
+def readings(rows: pl.LazyFrame, now: Millis, speed: float) -> pl.LazyFrame:
     """Which marks, open interests and funding rates are believed, in dollars and coins."""
-    live = pl.col("perpetual")
-    said = pl.when(live & fresh_at("mark_time", MARK_LIFE, now, speed) & (pl.col("mark") > 0)).then(
-        pl.col("mark") / pl.col("multiplier")
-    )
-    recent = fresh_at("reference_time", REFERENCE_LIFE, now, speed)
-    rows = rows.with_columns(
-        said=said,
-        reference=pl.when(recent).then("reference").max().over(ASSET),
-        reference_time=pl.col("reference_time").max().over(ASSET),
-    )
-    # The reference is the median of the believed marks. A mark is believed near the last reference;
-    # where fewer than half are, the market moved if three venues say so: their median decides. Two
-    # or one may be wrong together, and wait until the reference has grown old.
-    believed = near(pl.col("said"), pl.col("reference"), PRICE_DISTANCE)
-    venues = pl.col("venue_id").filter(pl.col("said").is_not_null()).n_unique().over(ASSET)
-    agree = (believed.sum() / pl.col("said").count()).over(ASSET)
-    base = (
-        pl.when((agree < 0.5) & (venues >= 3) | pl.col("reference").is_null())  # noqa: PLR2004 -- half
-        .then(pl.col("said").median().over(ASSET))
-        .otherwise("reference")
-    )
-    rows = rows.with_columns(
-        price=pl.when(near(pl.col("said"), base, PRICE_DISTANCE)).then("said")
-    ).with_columns(
-        reference=pl.coalesce(pl.col("price").median().over(ASSET), "reference"),
-        reference_time=pl.when((pl.col("price").count() > 0).over(ASSET))
-        .then(now)
-        .otherwise("reference_time"),
-    )
-    rows = rows.with_columns(
-        valuation=pl.coalesce("price", "reference"),
-        mark_refused=pl.col("said").is_not_null() & pl.col("price").is_null(),
-        # A contract that was resized holds the same open interest in another number of contracts.
-        contracts=pl.col("contracts") * pl.col("last_face") / pl.col("face"),
-        reading=pl.when(live & fresh_at("amount_time", OPEN_INTEREST_LIFE, now, speed)).then(
-            pl.col("amount") / pl.col("sides")
-        ),
-    )
-    rows = rows.with_columns(before="contracts", before_usd=USD, contracts=pl.col("reading")).with_columns(
-        reading_usd=USD
-    )
-    believed = _believed(fresh_at("contracts_time", MEMORY_LIFE, now, speed))
-    rows = rows.with_columns(
-        fresh=(believed & ~pl.col("mark_refused")).fill_null(value=False),
-    ).with_columns(
-        open_interest_refused=pl.col("reading_usd").is_not_null() & ~pl.col("fresh"),
-        contracts=pl.when("fresh").then("reading").otherwise("before"),
-        contracts_time=pl.when("fresh").then("amount_time").otherwise("contracts_time"),
-    )
-    rate = pl.when(live & fresh_at("rate_time", FUNDING_LIFE, now, speed)).then("rate")
-    rate_8h = pl.col("rate") * (EIGHT_HOURS_S / pl.col("interval_s"))
-    index = pl.when(live & fresh_at("index_time", INDEX_LIFE, now, speed) & (pl.col("index") > 0)).then(
-        pl.col("index") / pl.col("multiplier")
-    )
-    return rows.with_columns(
-        known_usd=pl.when(live).then(USD),
-        known_coins=pl.when(live).then(COINS),
-        # Unknown intervals are taken at their shortest here: a rate must be believable on any.
-        rate=pl.when((rate_8h.abs() <= FUNDING_MOST) | (rate.abs() <= FUNDING_MOST / 8)).then(rate),
-        index_price=pl.when(near(index, pl.col("reference"), PRICE_DISTANCE)).then(index),
-    ).with_columns(
-        usd=pl.when(pl.col("fresh") & (pl.col("inverse") | pl.col("price").is_not_null())).then(
-            "known_usd"
-        ),
-        coins=pl.when(
-            pl.col("fresh") & (~pl.col("inverse") | pl.col("price").is_not_null())
-        ).then("known_coins"),
-        rate_8h=pl.col("rate") * (EIGHT_HOURS_S / pl.col("interval_s")),
-        premium=pl.col("price") / pl.col("index_price") - 1,
-    )  # fmt: skip
 
+    def recent(column: str, life: Millis) -> pl.Expr:
+        return fresh_at(column, life, now, speed)
 
-def _believed(remembered: pl.Expr) -> pl.Expr:
-    """Whether a reading of open interest agrees with the last accepted one, or with the rest."""
-    before = pl.when(remembered).then("before")
-    usd = pl.col("reading_usd")
-    steady = near(pl.col("reading"), before, math.log(OPEN_INTEREST_FACTOR))
-    known = pl.coalesce("before_usd", "reading_usd")
-    others = known.sum().over(ASSET) - known.sum().over(ASSET, "venue_id")
-    venues = pl.col("venue_id").filter(known.is_not_null()).n_unique().over(ASSET)
-    first = before.is_null() & (
-        (venues <= 3) | (usd <= OPEN_INTEREST_OTHERS * others)  # noqa: PLR2004 -- itself and two more
+    said = _LIVE & recent("mark_time", MARK_LIFE) & (pl.col("mark") > 0)
+    marks = (
+        rows.with_columns(
+            said=pl.when(said).then(pl.col("mark") / pl.col("multiplier")),
+            reference=pl.when(recent("reference_time", REFERENCE_LIFE)).then("reference").max().over(ASSET),
+            reference_time=pl.col("reference_time").max().over(ASSET),
+        )
+        .with_columns(believed=_NEAR)
+        .collect(optimizations=AS_WRITTEN)
     )
-    small = (usd < OPEN_INTEREST_SMALL_USD) & (pl.col("before_usd").fill_null(0) < OPEN_INTEREST_SMALL_USD)
-    return (usd <= OPEN_INTEREST_MOST_USD) & (steady.fill_null(value=False) | first | small)
+    # Nearly always every mark is near the last reference, and the market need not be asked.
+    doubtful = marks["believed"].sum() < marks["said"].count()
+    held = (
+        marks.lazy()
+        .with_columns(believed=near(_SAID, _BASE, PRICE_DISTANCE) if doubtful else pl.col("believed"))
+        .with_columns(price=_PRICE)
+        .with_columns(middle=_MIDDLE)
+        .with_columns(
+            *_VALUED,
+            reference_time=pl.when(pl.col("middle").is_not_null()).then(now).otherwise("reference_time"),
+            reading=pl.when(_LIVE & recent("amount_time", OPEN_INTEREST_LIFE)).then(
+                pl.col("amount") / pl.col("sides")
+            ),
+        )
+        .with_columns(
+            was="contracts",
+            before=pl.when(recent("contracts_time", MEMORY_LIFE)).then("contracts"),
+            before_usd=USD,
+            contracts="reading",
+        )
+        .with_columns(reading_usd=USD, first=pl.col("reading").is_not_null() & pl.col("before").is_null())
+        .collect(optimizations=AS_WRITTEN)
+    )
+    first = pl.col("first") & _ALIKE if held["first"].any() else pl.lit(value=False)
+    believed = (_READING <= OPEN_INTEREST_MOST_USD) & (_STEADY | first | _SMALL)
+    rated = _LIVE & recent("rate_time", FUNDING_LIFE) & _PAYABLE
+    indexed = _LIVE & recent("index_time", INDEX_LIFE) & near(_INDEX, pl.col("reference"), PRICE_DISTANCE)
+    return (
+        held.lazy()
+        .with_columns(fresh=(believed & ~pl.col("mark_refused")).fill_null(value=False))
+        .with_columns(_ACCEPTED)
+        .with_columns(
+            known_usd=pl.when(_LIVE).then(USD),
+            known_coins=pl.when(_LIVE).then(COINS),
+            rate=pl.when(rated).then("rate"),
+            index_price=pl.when(indexed & (pl.col("index") > 0)).then(_INDEX),
+        )
+        .with_columns(_SHOWN)
+    )
 
 
 def implausible(rows: pl.DataFrame) -> dict[tuple[str, str], int]:
@@ -153,5 +175,6 @@ def implausible(rows: pl.DataFrame) -> dict[tuple[str, str], int]:
     return {
         (venue, kind): count
         for kind, column in refused.items()
+        if rows[column].any()
         for venue, count in rows.filter(column)["venue"].value_counts(sort=True).rows()
     }

@@ -13,19 +13,17 @@ keep one venue from moving an aggregate by itself:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import TypeAlias
 
 import msgspec
 import polars as pl
 
-from monitor.aggregate import CAP, QUARANTINE_DAYS, capped, contradicts, strays
+from monitor.changes import STEP, SUMS, Accused, changes
 from monitor.events import Instrument, Millis
-from monitor.ladder import DAY, HOUR, MINUTE, SECOND, Ladder
+from monitor.ladder import HOUR, MINUTE, SECOND, Ladder
 from monitor.readings import (
+    AS_WRITTEN,
     ASSET,
-    NATIVE,
     OPEN_INTEREST_MOST_USD,
     PRICE_DISTANCE,
     implausible,
@@ -39,12 +37,9 @@ CARRY_LIFE: Millis = HOUR
 """How long a silent instrument stays in a level."""
 EXPIRED_SHARE = 0.02
 """Share of the last known open interest that may be silent for longer than that."""
-
-LONG: Millis = HOUR
-LONG_EVERY: Millis = 5 * SECOND
-"""Windows longer than `LONG` are looked at this often: their far end moves in steps of minutes."""
-
-YEAR_S = 365 * 86_400.0
+CHANGES_EVERY: Millis = 5 * SECOND
+"""Changes over windows, and what follows from them, are looked at this often: they are scraped no more often,
+and the shortest window is sixty times as long."""
 
 
 class Scope(msgspec.Struct, frozen=True):
@@ -62,11 +57,6 @@ MEMORY = {
     "squares": pl.Float64, "seconds": pl.Float64, "long_usd": pl.Float64, "short_usd": pl.Float64,
 }  # fmt: skip
 """Columns that one tick leaves to the next, a row per slot."""
-_SUMS = ("squares", "seconds", "long_usd", "short_usd")
-
-
-Accused: TypeAlias = Mapping[int, Millis]
-"""Number of a part (an asset at a venue) → when it last contradicted the other venues."""
 
 
 class Memory(msgspec.Struct, frozen=True):
@@ -75,8 +65,8 @@ class Memory(msgspec.Struct, frozen=True):
     now: Millis | None = None
     columns: pl.DataFrame = pl.DataFrame(schema=MEMORY)
     accused: Accused = {}
-    long: tuple[int, pl.DataFrame] | None = None
-    """The changes over the longer windows, and when they were computed, in steps of `LONG_EVERY`."""
+    changes: tuple[int, pl.DataFrame] | None = None
+    """The changes over windows, and when they were computed, in steps of `CHANGES_EVERY`."""
 
 
 class Views(msgspec.Struct, frozen=True):
@@ -149,28 +139,32 @@ def look(
     """The views at `taken.now`, and the memory for the next tick. Pushes this tick on the ladder."""
     now = taken.now
     before = _padded(memory.columns, of.height)
-    rows = readings(pl.concat([of, taken.state, before], how="horizontal"), now, scope.speed)
-    rows = _flows(_returns(rows, now, memory.now), taken.liquidations)
-    ladder.push(now, rows.select(_STEP))
-    short = {name: length for name, length in windows.items() if length <= LONG}
-    changes, accused = _asset_windows(rows, now, ladder, scope, short, memory.accused)
-    slow = memory.long
-    if slow is None or slow[0] != now // LONG_EVERY or slow[1].is_empty():
-        long = {name: length for name, length in windows.items() if length > LONG}
-        found, accused = _asset_windows(rows, now, ladder, scope, long, accused)
-        slow = now // LONG_EVERY, found
+    told = pl.concat([of, taken.state, before], how="horizontal").lazy()
+    moved = _returns(readings(told, now, scope.speed), now, memory.now)
+    rows = _flows(moved.collect(optimizations=AS_WRITTEN), taken.liquidations)
+    ladder.push(now, rows.select(STEP))
+    found, accused = memory.changes, memory.accused
+    if found is None or found[0] != now // CHANGES_EVERY or found[1].is_empty():
+        lags = {
+            name: _padded(lag[1], rows.height)
+            for name, length in windows.items() if (lag := ladder.lag(now, length))
+        }  # fmt: skip
+        frame, accused = changes(
+            rows, lags, windows, now, accused, min_coverage=scope.min_coverage, speed=scope.speed
+        )
+        found = now // CHANGES_EVERY, frame
     views = Views(
         now=now,
         instrument=rows,
         flow=_flow(rows),
         asset=_assets(rows, taken, scope),
-        asset_window=pl.concat([changes, slow[1]]),
+        asset_window=found[1],
         implausible=implausible(rows),
     )
     left = rows.select(
         pl.col("price").alias("last_price"), pl.col("face").alias("last_face"), *list(MEMORY)[2:]
     )
-    return views, Memory(now, left, accused, slow)
+    return views, Memory(now, left, accused, found)
 
 
 def _padded(frame: pl.DataFrame, height: int) -> pl.DataFrame:
@@ -179,13 +173,15 @@ def _padded(frame: pl.DataFrame, height: int) -> pl.DataFrame:
     return frame if missing == 0 else pl.concat([frame, frame.clear(missing)])
 
 
-def _returns(rows: pl.DataFrame, now: Millis, last: Millis | None) -> pl.DataFrame:
-    """Adds this tick's squared log return and its time to the sums."""
+def _returns(rows: pl.LazyFrame, now: Millis, last: Millis | None) -> pl.LazyFrame:
+    """Adds this tick's squared log return and its time to the sums, which begin at 0."""
     passed = 0.0 if last is None else (now - last) / 1000
     change = (pl.col("price") / pl.col("last_price")).log()
     return rows.with_columns(
         squares=pl.col("squares").fill_null(0) + (change**2).fill_null(0),
         seconds=pl.col("seconds").fill_null(0) + pl.when(change.is_not_null()).then(passed).otherwise(0.0),
+        long_usd=pl.col("long_usd").fill_null(0.0),
+        short_usd=pl.col("short_usd").fill_null(0.0),
     )
 
 
@@ -196,7 +192,6 @@ def _flows(rows: pl.DataFrame, liquidations: pl.DataFrame) -> pl.DataFrame:
     price where it gives none or one that nobody believes. An instrument that is refused as a whole,
     or a liquidation larger than its open interest, adds nothing.
     """
-    rows = rows.with_columns(pl.col("long_usd").fill_null(0.0), pl.col("short_usd").fill_null(0.0))
     if liquidations.is_empty():
         return rows
     one = pl.concat(
@@ -235,14 +230,6 @@ def _flows(rows: pl.DataFrame, liquidations: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-_STEP = [
-    pl.when(pl.col("fresh") & pl.col("scope")).then(NATIVE).alias("native_then"),
-    pl.when(pl.col("scope")).then("known_usd").alias("known_then"),
-    *(pl.col(name).alias(f"{name}_then") for name in _SUMS),
-]
-"""What a step of the ladder holds."""
-
-
 REMEMBERED_EVERY: Millis = 5 * MINUTE
 
 
@@ -270,7 +257,7 @@ def remembered(of: pl.DataFrame, bars: pl.DataFrame) -> list[tuple[Millis, pl.Da
         .with_columns(flow.shift(-1, fill_value=0.0).over(key).alias(f"{name}_then")
                       for flow, name in zip(flows, ("long_usd", "short_usd"), strict=True))
         .with_columns(pl.lit(None, dtype=pl.Float64).alias(f"{name}_then") for name in ("squares", "seconds"))
-        .select("native_then", pl.col("usd").alias("known_then"), *(f"{name}_then" for name in _SUMS))
+        .select("native_then", pl.col("usd").alias("known_then"), *(f"{name}_then" for name in SUMS))
     )  # fmt: skip
     found: list[tuple[Millis, pl.DataFrame]] = []
     for number, end in enumerate(times["end"]):
@@ -282,180 +269,72 @@ def remembered(of: pl.DataFrame, bars: pl.DataFrame) -> list[tuple[Millis, pl.Da
 def _flow(rows: pl.DataFrame) -> pl.DataFrame:
     """Liquidated dollars since the start by venue, asset and position; none where no feed exists."""
     sums = (
-        rows.filter(pl.col("counted") & (pl.col("liquidation_feed") != "none"))
-        .group_by("venue", "asset", maintain_order=True)
-        .agg(pl.col("long_usd", "short_usd").sum())
+        rows.lazy()
+        .filter(pl.col("counted") & (pl.col("liquidation_feed") != "none"))
+        .group_by("part_id", maintain_order=True)
+        .agg(pl.col("venue", "asset").first(), pl.col("long_usd", "short_usd").sum())
+        .collect(optimizations=AS_WRITTEN)
     )
-    return pl.concat(
-        [
-            sums.select("venue", "asset", pl.lit(p).alias("position"), pl.col(f"{p}_usd").alias("usd"))
-            for p in ("long", "short")
-        ]
-    )  # fmt: skip
+    positions = pl.Series("position", ["long", "short"]).gather([0] * sums.height + [1] * sums.height)
+    both = pl.concat([sums["long_usd"], sums["short_usd"].alias("long_usd")]).alias("usd")
+    return pl.concat([sums.select("venue", "asset")] * 2).with_columns(positions, both)
+
+
+_MINE = pl.col("perpetual") & pl.col("scope")
+_WEIGHTED = _MINE & pl.col("fresh") & pl.col("rate_8h").is_not_null()
+_KNOWN = _MINE & pl.col("known_usd").is_not_null()
+# Sums of columns are far cheaper than sums of filtered ones: what does not count is null in them.
+_COUNTED = (
+    pl.col(ASSET, "asset", "price", "expected"),
+    pl.when(_KNOWN).then("venue_id").alias("venues"),
+    pl.when(_MINE).then("known_usd").alias("level_usd"),
+    pl.when(_MINE).then("known_coins").alias("level_coins"),
+    pl.when(_MINE & pl.col("fresh")).then("known_usd").alias("fresh_usd"),
+    pl.when(_WEIGHTED).then(pl.col("known_usd") * pl.col("rate_8h")).alias("funding_usd"),
+    pl.when(_WEIGHTED).then("known_usd").alias("funding_weight"),
+    _KNOWN.alias("known"),
+    _MINE.alias("listed"),
+)
+_DOLLARS = ("level_usd", "level_coins", "fresh_usd", "expired_usd", "funding_usd", "funding_weight")
+_LEVELS = (
+    pl.col("asset").first(),
+    pl.col("price").median().alias("reference"),
+    pl.col("venues").drop_nulls().n_unique(),
+    pl.col("expected").max(),
+    pl.col(*_DOLLARS, "known", "listed").sum(),
+)
+_REACHED = pl.min_horizontal(pl.col("venues") / pl.col("expected"), pl.col("known") / pl.col("listed"))
+_COVERAGE = pl.when(pl.col("expected") > 0).then(
+    (pl.col("fresh_usd") / pl.col("level_usd")).fill_nan(0) * _REACHED
+)
+_FUNDED = (pl.col("funding_weight") / pl.col("level_usd")).fill_nan(0) * _REACHED
+_WHOLE = (
+    (pl.col("venues") == pl.col("expected"))
+    & (pl.col("known") == pl.col("listed"))
+    & (pl.col("expired_usd") <= EXPIRED_SHARE * pl.col("level_usd"))
+)
 
 
 def _assets(rows: pl.DataFrame, taken: Taken, scope: Scope) -> pl.DataFrame:
     """Levels of an asset over the scope, and how much of them is fresh."""
-    mine = pl.col("perpetual") & pl.col("scope")
-    silent = pl.lit(taken.now) - pl.col("contracts_time") > int(CARRY_LIFE * scope.speed)
-    weighted = mine & pl.col("fresh") & pl.col("rate_8h").is_not_null()
-    frame = (
-        rows.filter("perpetual")
-        .group_by(ASSET, maintain_order=True)
-        .agg(
-            pl.col("asset").first(),
-            pl.col("price").median().alias("reference"),
-            pl.col("known_usd").filter(mine).sum().alias("level_usd"),
-            pl.col("known_coins").filter(mine).sum().alias("level_coins"),
-            pl.col("known_usd").filter(mine & pl.col("fresh")).sum().alias("fresh_usd"),
-            pl.col("known_usd").filter(mine & silent).sum().alias("expired_usd"),
-            pl.col("venue_id").filter(mine & pl.col("known_usd").is_not_null()).n_unique()
-            .alias("venues"),
-            pl.col("expected").max(),
-            (mine & pl.col("known_usd").is_not_null()).sum().alias("known"),
-            mine.sum().alias("listed"),
-            (pl.col("known_usd") * pl.col("rate_8h")).filter(weighted).sum().alias("funding_usd"),
-            pl.col("known_usd").filter(weighted).sum().alias("funding_weight"),
-        )
-    )  # fmt: skip
+    silent = pl.col("contracts_time") < taken.now - int(CARRY_LIFE * scope.speed)
     life = int(VOLATILITY_LIFE * scope.speed)
     implied = {a: v for a, (v, time) in taken.volatility.items() if taken.now - time <= life}
-    reached = pl.min_horizontal(pl.col("venues") / pl.col("expected"), pl.col("known") / pl.col("listed"))
-    level = (
-        (pl.col("venues") == pl.col("expected"))
-        & (pl.col("known") == pl.col("listed"))
-        & (pl.col("coverage") >= scope.min_coverage)
-        & (pl.col("expired_usd") <= EXPIRED_SHARE * pl.col("level_usd"))
+    names = rows["asset"].unique(maintain_order=True).to_list()
+    said = pl.Series([implied.get(name) for name in names], dtype=pl.Float64)
+    enough = pl.col("coverage") >= scope.min_coverage
+    funding = pl.col("funding_usd") / pl.col("funding_weight")
+    return (
+        rows.lazy()
+        .filter("perpetual")
+        .select(*_COUNTED, pl.when(_MINE & silent).then("known_usd").alias("expired_usd"))
+        .group_by(ASSET, maintain_order=True)
+        .agg(_LEVELS)
+        .with_columns(coverage=_COVERAGE, implied=pl.lit(said).gather(ASSET))
+        .with_columns(
+            usd=pl.when(_WHOLE & enough).then("level_usd"),
+            coins=pl.when(_WHOLE & enough).then("level_coins"),
+            rate_8h=pl.when(scope.min_coverage <= _FUNDED).then(funding),
+        )
+        .collect(optimizations=AS_WRITTEN)
     )
-    funded = (pl.col("funding_weight") / pl.col("level_usd")).fill_nan(0) * reached
-    return frame.with_columns(
-        coverage=pl.when(pl.col("expected") > 0).then(
-            (pl.col("fresh_usd") / pl.col("level_usd")).fill_nan(0) * reached
-        ),
-        implied=pl.Series([implied.get(a) for a in frame["asset"]], dtype=pl.Float64),
-    ).with_columns(
-        usd=pl.when(level).then("level_usd"),
-        coins=pl.when(level).then("level_coins"),
-        rate_8h=pl.when(funded >= scope.min_coverage).then(pl.col("funding_usd") / pl.col("funding_weight")),
-    )
-
-
-def _asset_windows(
-    rows: pl.DataFrame, now: Millis, ladder: Ladder, scope: Scope, windows: Mapping[str, Millis],
-    accused: Accused,
-) -> tuple[pl.DataFrame, Accused]:  # fmt: skip
-    """Changes between now and the start of each window that the ladder reaches back to.
-
-    Of venues first, then of the asset over those that are believed: `aggregate.py` has the rules.
-    """
-    today = rows.select(
-        ASSET, "part_id", "expected", "perpetual", "scope", *_SUMS,
-        feed=pl.col("liquidation_feed") != "none", native=pl.when("fresh").then(NATIVE),
-        usd_now="known_usd",
-    )  # fmt: skip
-    stacked = []
-    names = list(windows)
-    for number, (name, length) in enumerate(windows.items()):
-        if (found := ladder.lag(now, length)) is not None:
-            stacked.append(
-                pl.concat([today, _padded(found[1], rows.height)], how="horizontal").with_columns(
-                    number=pl.lit(number * _PLACES, dtype=pl.UInt32),
-                    length_s=pl.lit(length / 1000 if name in _VOLATILE else math.inf),
-                )
-            )
-    if not stacked:
-        return pl.DataFrame(schema=_ASSET_WINDOW), accused
-    # Sums of columns are far cheaper than sums of filtered ones: what does not count is null in them.
-    weight = pl.col("known_then")
-    both = (pl.col("native") > 0) & (pl.col("native_then") > 0)
-    fed = pl.when("feed").then(weight)
-    flow = pl.sum_horizontal(pl.col(f"{p}_usd") - pl.col(f"{p}_usd_then") for p in ("long", "short"))
-    seconds = pl.col("seconds") - pl.col("seconds_then")
-    mine = pl.concat(stacked).filter(pl.col("perpetual") & pl.col("scope")).select(
-        pl.col("number") + pl.col("part_id"),
-        "expected",
-        asset_window=pl.col("number") + pl.col(ASSET),
-        growth=pl.when(both).then(weight * (pl.col("native") / pl.col("native_then")).log()),
-        weight=pl.when(both).then(weight),
-        change_usd=pl.when(both).then(pl.col("usd_now") - weight),
-        known_usd=weight,
-        liquidated_usd=pl.when(fed.is_not_null()).then(flow),
-        feed_usd=fed,
-        square=pl.when(seconds >= 0.8 * pl.col("length_s")).then(
-            (pl.col("squares") - pl.col("squares_then")) / seconds * YEAR_S
-        ),
-    )  # fmt: skip
-    sums = ("weight", "change_usd", "known_usd", "liquidated_usd", "feed_usd")
-    venues = mine.group_by("number", maintain_order=True).agg(
-        pl.col("asset_window", "expected").first(),
-        pl.col("growth", *sums).sum(),
-        pl.col("known_usd").count().alias("known"),
-    )
-    mean = pl.col("growth") / pl.col("weight")
-    venues = venues.with_columns(growth=pl.when(pl.col("weight") > 0).then(mean))
-    venues, accused = _heard(venues, now, accused, scope)
-    frame = venues.with_columns(
-        pl.when(pl.col("share") > 0).then(pl.col("weight", "change_usd")),
-        growth=pl.col("growth") * pl.col("share"),
-        venues=(pl.col("known") > 0).cast(pl.UInt32),
-    ).group_by("asset_window", maintain_order=True).agg(
-        pl.col("expected").max(), pl.col("growth", *sums, "venues").sum(),
-    )  # fmt: skip
-    moves = (
-        mine.filter(pl.col("square").is_not_null())
-        .group_by("asset_window").agg(pl.col("square").median().sqrt().alias("realized_volatility"))
-    )  # fmt: skip
-    reached = pl.col("venues") / pl.col("expected")
-    covered = pl.col("weight") / pl.col("known_usd") * reached >= scope.min_coverage
-    assets = dict(rows.select(ASSET, "asset").unique().rows())
-    keys = frame["asset_window"].to_list()
-    growth = pl.when(covered).then("growth")
-    heard = covered & (pl.col("feed_usd") > 0)
-    return frame.join(moves, on="asset_window", how="left", maintain_order="left").select(
-        pl.Series("asset", [assets[key % _PLACES] for key in keys], dtype=pl.String),
-        pl.Series("window", [names[key // _PLACES] for key in keys], dtype=pl.String),
-        growth=growth,
-        # What positions did at constant price, and what the price did to them, over the same instruments.
-        position_usd=pl.col("weight") * (growth.exp() - 1),
-        price_usd=pl.col("change_usd") - pl.col("weight") * (growth.exp() - 1),
-        liquidated_usd=pl.when(heard).then("liquidated_usd"),
-        implied_liquidation_usd=pl.col("known_usd") * (1 - pl.min_horizontal(growth, 0 * growth).exp()),
-        liquidation_intensity=pl.when(heard).then(pl.col("liquidated_usd") / pl.col("feed_usd")),
-        realized_volatility="realized_volatility",
-    ), accused  # fmt: skip
-
-
-_PLACES = 1 << 24
-"""Numbers of a window's groups: more than assets times venues."""
-
-
-def _heard(venues: pl.DataFrame, now: Millis, accused: Accused, scope: Scope) -> tuple[pl.DataFrame, Accused]:
-    """Adds who takes part in the growth of a window, and with what weight.
-
-    Who contradicts the others in any window is held to them more closely for a week.
-    """
-    over = ["asset_window"]
-    venues = venues.with_columns(aside=contradicts(pl.col("growth"), over))
-    life = int(QUARANTINE_DAYS * DAY * scope.speed)
-    known = {part: at for part, at in accused.items() if now - at <= life}
-    if venues["aside"].any():
-        known |= dict.fromkeys((venues.filter("aside")["number"] % _PLACES).to_list(), now)
-    if known:
-        lately = (pl.col("number") % _PLACES).is_in(list(known))
-        venues = venues.with_columns(aside=pl.col("aside") | (lately & strays(pl.col("growth"), over)))
-    share = pl.when(~pl.col("aside") & pl.col("growth").is_not_null()).then("weight")
-    venues = venues.with_columns(share=share / share.sum().over(over))
-    if venues["share"].max() is not None and (venues["share"] > CAP).any():
-        venues = capped(venues, "share", over)
-    return venues, known
-
-
-_VOLATILE = ("5m", "1h")
-"""Windows over which the ticks' own returns are summed; longer ones are made of bars."""
-
-_ASSET_WINDOW = {
-    "asset": pl.String, "window": pl.String, "growth": pl.Float64, "position_usd": pl.Float64,
-    "price_usd": pl.Float64, "liquidated_usd": pl.Float64,
-    "implied_liquidation_usd": pl.Float64, "liquidation_intensity": pl.Float64,
-    "realized_volatility": pl.Float64,
-}  # fmt: skip

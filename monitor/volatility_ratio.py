@@ -48,6 +48,10 @@ class Ratio(msgspec.Struct, frozen=True):
     """95 % are below."""
     error: float
     """Standard deviation of the draws' logarithm."""
+    bitcoin_volatility: float
+    """Annualised, a fraction: at 252 days where bitcoin is sampled on gold's, at 365 by its own clock."""
+    gold_volatility: float
+    """At 252 days. The ratio is the one over the other."""
     gold_jump_share: float
     """Share of gold's variance in the window that was jumps: a ratio driven by one of them is fragile."""
     until: date
@@ -96,14 +100,21 @@ def pairs(bitcoin: pl.DataFrame, gold: pl.DataFrame) -> pl.DataFrame:
     return joined.filter(pl.col("since").is_not_null())
 
 
-def _statistic(clock: Clock) -> pl.Expr:
-    """The ratio of the pairs of a group."""
-    gold = pl.col("gold").std()
+def _bitcoin(clock: Clock) -> pl.Expr:
+    """Annualised volatility of bitcoin in the pairs of a group."""
     if clock == "aligned":
-        return pl.col("bitcoin").std() / gold
+        return math.sqrt(GOLD_DAYS) * pl.col("bitcoin").std()
     change, squares, n = pl.col("change").sum(), pl.col("squares").sum(), pl.col("days").sum()
     variance = (squares - change**2 / n) / (n - 1)
-    return (BITCOIN_DAYS * variance).sqrt() / (math.sqrt(GOLD_DAYS) * gold)
+    return (BITCOIN_DAYS * variance).sqrt()
+
+
+_GOLD = math.sqrt(GOLD_DAYS) * pl.col("gold").std()
+
+
+def _statistic(clock: Clock) -> pl.Expr:
+    """The ratio of the pairs of a group."""
+    return _bitcoin(clock) / _GOLD
 
 
 def ratio_of(window: pl.DataFrame, clock: Clock = "aligned") -> float:
@@ -192,8 +203,11 @@ def volatility_ratio(
         )
         .row(0)
     )
-    until = last["date"][-1]
-    return Ratio(on, window, clock, ratio, low, mid, high, error, jump_share(last["gold"]), until, draws)
+    of_bitcoin, of_gold = last.select(_bitcoin(clock).alias("bitcoin"), _GOLD.alias("gold")).row(0)
+    return Ratio(
+        on, window, clock, ratio, low, mid, high, error, of_bitcoin, of_gold, jump_share(last["gold"]),
+        last["date"][-1], draws,
+    )  # fmt: skip
 
 
 def _newest(prices: pl.DataFrame) -> date | None:

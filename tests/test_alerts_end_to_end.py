@@ -45,6 +45,8 @@ pytestmark = pytest.mark.timeout(600)  # the first test waits for all three mark
 ASSETS = ("BTC", "ETH")
 SEED = 3
 WITHIN_S = 30.0
+FIRES = frozenset({"PurgeStarted", "DeleveragingLikelyComplete", "MonitorDown", "VenueSilent"})
+"""What the tests below see firing, and told."""
 LEGS = SCENARIOS["cycle"].legs
 MARKETS = {
     "purge": SCENARIOS["purge"],
@@ -129,6 +131,15 @@ class Program:
     async def restart(self) -> None:
         await self.end()
         await self.start()
+
+    def tell(self, number: signal.Signals) -> None:
+        """Sends it a signal that does not end it."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def said(self) -> str:
+        """The last of what it wrote."""
+        return self._log.read_text()[-1000:]
 
 
 def free() -> str:
@@ -450,6 +461,7 @@ async def recovery(folder: Path) -> Recovery:
     async with stack("cycle", folder, speed=7200, tick=0.5, after_s=18, impatient=True) as of:
         await of.until(lambda: of.said("PurgeStarted", "firing") == list(ASSETS), 120)
         await of.until(lambda: of.said("PurgeStarted", "resolved") == list(ASSETS), 300)
+        await of.until(lambda: of.said("DeleveragingLikelyComplete", "firing") == list(ASSETS), 60)
         await asyncio.sleep(12)
         return Recovery(heard(of), {asset: await phases(of, asset) for asset in ASSETS})
 
@@ -558,6 +570,9 @@ def test_recovery_is_told_once(outcomes: dict[str, Any]) -> None:
         print(f"{asset}: told {after:.1f} s after the purge was over")  # noqa: T201 -- shown with `pytest -s`
         # The rule waits for 2 min, lest a first word after a restart be taken for the end.
         assert 120 <= after <= 120 + WITHIN_S
+        (behind,) = [post for post in found.posts if post.group == f"DeleveragingLikelyComplete, {asset}"]
+        assert behind.status == "firing"
+        assert behind.at > settled
 
 
 def test_a_venue_that_is_cut_off_in_a_calm_market_is_told_as_that_and_nothing_else(
@@ -574,6 +589,11 @@ def test_a_venue_that_is_cut_off_in_a_calm_market_is_told_as_that_and_nothing_el
     assert (alert["labels"]["venue"], alert["labels"]["category"]) == (found.cut, "monitor")
     words = rf"{found.cut}: (\d) silent channels, of \1, for more than 1 min\."
     assert re.match(words, alert["annotations"]["description"])
+
+
+def test_all_that_this_module_claims_was_told(outcomes: dict[str, Any]) -> None:
+    posts = [post for outcome in outcomes.values() for post in of_kind(outcome).posts]
+    assert {post.body["groupLabels"]["alertname"] for post in posts if post.status == "firing"} >= FIRES
 
 
 if __name__ == "__main__":  # the monitor's own process

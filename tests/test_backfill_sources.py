@@ -30,8 +30,8 @@ from monitor.archives import (
     okx,
 )
 from monitor.archives.past import bars, missing, needed
-from monitor.archives.source import Candle, Fact, Page, Series, date, instant, iso, paid
-from monitor.bars import BAR, Step
+from monitor.archives.source import Candle, Fact, Page, PastStep, Series, date, instant, iso, paid
+from monitor.bars import BAR
 from monitor.events import Instrument, Mark, OpenInterest
 from monitor.ladder import DAY, HOUR, MINUTE
 from monitor.venue import Refused, Unreadable
@@ -347,7 +347,7 @@ _some_facts = st.lists(
 
 @given(_some_facts, st.randoms(use_true_random=False), st.sampled_from(["day", "hour"]))
 def test_order_repetition_and_rows_from_elsewhere_change_nothing(
-    facts: list[Fact], shuffle: object, step: Step
+    facts: list[Fact], shuffle: object, step: PastStep
 ) -> None:
     span = (D, D + 2 * DAY)
     plain = bars(LINEAR, step, span, facts)
@@ -386,9 +386,7 @@ _json = st.recursive(
     max_leaves=25,
 )  # fmt: skip
 
-PARSERS = [
-    (name, series) for name, source in SOURCES.items() for series in source.series
-]  # fmt: skip
+PARSERS = [(name, series) for name, source in SOURCES.items() for series in source.series]
 
 
 def _instrument(name: str) -> Instrument:
@@ -439,6 +437,47 @@ def test_columns_that_changed_places_are_no_candle() -> None:
     body = f'{{"code":"200000","data":[[{D},100,101,110,90,5]]}}'.encode()
     with pytest.raises(Unreadable, match="no candle"):
         kucoin.parse_klines(body, LINEAR, "day")
+
+
+def test_a_bad_row_leaves_those_beside_it_their_own_time() -> None:
+    """Where times and values are columns of their own, and where a table has lines of any length."""
+    linear = kraken.perpetuals("BTC")[0]
+    times = [D // 1000 + n * DAY // 1000 for n in range(3)]
+    result = {"timestamp": times, "data": [[1, 1, 1, 10], [1, 1], [1, 1, 1, 30]], "more": True}
+    page = kraken.parse_open_interest(msgspec.json.encode({"result": result}), linear, "day")
+    assert page.facts == [OpenInterest(linear, D + DAY, 10), OpenInterest(linear, D + 3 * DAY, 30)]
+    assert (page.unread, page.more) == (1, True)
+
+    inverse = of("deribit", "BTC-PERPETUAL")
+    columns = {
+        "ticks": [D, D + HOUR],
+        "open": [100, 100],
+        "high": [99, 101],
+        "low": [98, 99],
+        "close": [99, 100],
+    }
+    chart = {"result": {"status": "ok", **columns}}
+    page = deribit.parse_chart(msgspec.json.encode(chart), inverse, "hour")
+    assert ({fact.time for fact in page.facts}, page.unread) == ({D + HOUR}, 1)  # one opened above its high
+
+    usdm = of("binance_usdm", "BTCUSDT")
+    table = (
+        "sum_open_interest,symbol,create_time\n"
+        "7,BTCUSDT,2026-07-11 00:05:01\n8,BTCUSDT\n-9,BTCUSDT,2026-07-11 00:15:01\n"
+        "10,BTCUSDT,2026-07-11 00:20:00\n"
+    )
+    page = binance.parse_metrics(packed(table), usdm)
+    told = [OpenInterest(usdm, D + 5 * MINUTE, 7), OpenInterest(usdm, D + 20 * MINUTE, 10)]
+    assert (page.facts, page.unread) == (told, 2)
+
+
+@pytest.mark.parametrize(("rows", "more"), [(199, False), (200, True), (201, True)])
+def test_an_answer_of_as_many_rows_as_it_may_hold_was_cut(rows: int, *, more: bool) -> None:
+    """§2: `open-interest` of Bybit has at most 200 rows; a row that cannot be read counts as well."""
+    listed = [{"openInterest": "2", "timestamp": D + n * HOUR} for n in range(rows - 1)]
+    body = {"retCode": 0, "retMsg": "", "result": {"list": [*listed, {"openInterest": ""}]}}
+    page = bybit.parse_open_interest(msgspec.json.encode(body), LINEAR, "hour")
+    assert (len(page.facts), page.unread, page.more) == (rows - 1, 1, more)
 
 
 # Times, and what is missing.

@@ -25,6 +25,7 @@ from monitor.board import (
     board,
     confidence_label,
     followed,
+    gold_proxy,
     key,
 )
 from monitor.phases import PHASES, RELAPSE, VERDICTS, in_words
@@ -219,6 +220,35 @@ def test_a_source_older_than_it_may_be_tells_nothing(source: str, claim: int) ->
     assert (by_claim(other)[claim]["BTC"].verdict == "unknown") == (source != "lbma_pm")
 
 
+def proxies(**prices: float) -> dict[Key, float]:
+    name = "leverage_gold_proxy_price_usd"
+    return {key(name, source=source, symbol="X"): price for source, price in prices.items()}
+
+
+@given(price=st.floats(1e-9, 1e9), age=st.floats(0, 10 * DAY))
+def test_what_stands_for_gold_changes_no_claim(price: float, age: float) -> None:
+    known = november() | proxies(binance_xau=price, okx_xaut=2 * price)
+    known[key("monitor_source_timestamp_seconds", source="binance_xau")] = NOV_5 - age
+    assert board(known) == board(november())
+    without_gold = {one: value for one, value in known.items() if "gold" not in one[0]}
+    row = by_claim(without_gold | proxies(binance_xau=price))[RATIO]["BTC"]
+    assert (row.verdict, row.value) == ("unknown", None)
+
+
+def test_the_one_that_stands_for_gold_is_without_a_tokens_premium_and_not_too_old() -> None:
+    known = proxies(okx_xaut=4155.6, binance_xau=4153.1, okx_xau=4153.2)
+    assert gold_proxy({}) is None
+    found = gold_proxy(known, NOV_5)
+    assert found is not None
+    assert (found.source, found.usd, found.as_of) == ("binance_xau", 4153.1, None)
+    known[key("monitor_source_timestamp_seconds", source="binance_xau")] = NOV_5 - 3601
+    known[key("monitor_source_max_age_seconds", source="binance_xau")] = 3600
+    found = gold_proxy(known, NOV_5)
+    assert found is not None
+    assert found.source == "okx_xau"
+    assert gold_proxy({one: of for one, of in known.items() if "okx" not in str(one)}, NOV_5) is None
+
+
 @pytest.mark.parametrize("phase", PHASES)
 def test_answers_of_each_phase(phase: str) -> None:
     verdict = {"purge": "no", "stabilising": "partly", "reset": "yes"}.get(phase, "undetermined")
@@ -279,7 +309,21 @@ async def test_the_command_prints_the_same_board(state_dir: Path) -> None:
     assert "1.65 [1.35, 2.18]" in table[1]
     assert "$172,713 [$146,000, $199,000]" in table[1]
     assert max(map(len, table[1].splitlines())) <= 100
+    assert "(proxy, weekend)" not in table[1]
     assert "None" not in table[1]
+
+
+async def test_the_command_shows_what_stands_for_gold_under_the_board(state_dir: Path) -> None:
+    weekend = november() | proxies(okx_xaut=4155.6)
+    weekend[key("monitor_source_timestamp_seconds", source="okx_xaut")] = NOV_5 - 240
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(text=text_of(weekend))
+
+    async with rest_server(metrics) as url:
+        status, out, error = await ask("--url", url, state_dir=state_dir)
+    assert (status, error) == (0, "")
+    assert out.splitlines()[-1] == "gold (proxy, weekend): $4,155.60, X of okx_xaut, 4 min old"
 
 
 async def test_the_command_says_what_to_do(state_dir: Path) -> None:

@@ -149,6 +149,13 @@ def test_a_contract_that_is_listed_or_left_out_moves_nothing() -> None:
     assert found["open_interest"].to_list() == pytest.approx([500, 1_050, 1_200, None])
 
 
+def test_where_no_week_fell_nothing_was_liquidated() -> None:
+    rising = golden().with_columns(price=100.0 + pl.col("date").rank())
+    for row in liquidation(rising, START, END).iter_rows(named=True):
+        shown = [row[name] for name in ("long", "long_ratio", "outright_long", "outright_long_ratio")]
+        assert [f"{value:.0%}" for value in shown] == ["0%"] * 4  # a zero without a sign
+
+
 def test_what_is_not_reported_is_null_and_not_zero() -> None:
     rows = golden().with_columns(
         spreads=pl.when(pl.col("date") == date(2025, 10, 21)).then(None).otherwise("spreads")

@@ -18,17 +18,24 @@ from typing import Any
 
 import aiohttp
 import msgspec
+import polars as pl
 import pytest
 import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from test_alerts_end_to_end import Program, free, on_path
 
-from monitor import etf, phases, plot, volatility_ratio
+from monitor import etf, export, phases, plot, volatility_ratio
+from monitor.backtest import seconds
 from monitor.commands.catalogue import rows, unit_of
-from monitor.demo import prometheus
+from monitor.demo import PLANTED, prometheus
 from monitor.health import Health
+from monitor.history.store import Store
 from monitor.ladder import DAY
 from monitor.past import CONDITIONS
 from monitor.serve import Board, serve
+from monitor.simulated import SCENARIOS, Market
+from monitor.simulated.past import past
+from monitor.stack import prometheus as shipped
 
 pytestmark = pytest.mark.live
 
@@ -358,11 +365,69 @@ async def answer(session: aiohttp.ClientSession, address: str, path: str, **para
     return result
 
 
+VIEWS = {"30d": (30 * DAY, "3h"), "365d": (365 * DAY, "2d")}
+"""Of long ranges: length, and the step that Grafana takes for 220 points (for 100, of annotations, 6 h)."""
+
+GROWTHS = {"24h", "72h", "14d"}
+"""Windows of growth that daily closes tell (`docs/EXPORT.md`): 4 h is known of what was scraped only."""
+
+OR_ELSE = "leverage_phase_provisional"
+"""Of the running day, so that no store holds it; the panel of the phases shows it where it is."""
+
+
+def of_history() -> Iterator[tuple[str, str, str, str]]:
+    """Where it stands, range, step and expression of what reads series that are imported."""
+    for uid in sorted(UIDS):
+        for panel in panels(uid):
+            for target in panel["targets"]:
+                known = names_in(target["expr"]) <= {*export.NAMES, OR_ELSE}
+                windows = set(re.findall(r'window="(\w+)"', target["expr"]))
+                if target.get("instant") or not known or not windows <= GROWTHS:
+                    continue
+                where = f"{uid}: {panel['title']} {target['refId']}"
+                own = panel.get("timeFrom")
+                for view, (_, step) in VIEWS.items():
+                    if own in (None, view):
+                        yield where, view, "10h" if own else step, target["expr"]
+
+
+def imported(folder: Path, now: int) -> Path:
+    """A folder of Prometheus with a history of the demo's instruments until now, as an operator imports it.
+
+    A fifth of open interest went in a day, three weeks ago.
+    """
+    state, data = folder / "state", folder / "data"
+    market = Market(SCENARIOS["cycle"], 1, now)
+    with Store(state / "history", writable=True) as store:
+        for step in PLANTED:
+            fell = pl.when(pl.col("time") < now - 21 * DAY).then(1.25).otherwise(1.0)
+            bars = past(market, step).with_columns(pl.col("coins", "usd") * fell)
+            store.backfill("simulated", step, bars)
+    subprocess.run(
+        [sys.executable, "-m", "monitor", "export", "--prometheus-data", data],
+        check=True, timeout=100, env=os.environ | {"MONITOR_STATE_DIR": str(state)},
+    )  # fmt: skip
+    return data
+
+
+def remembering(folder: Path, data: Path, target: str) -> Program:
+    """A Prometheus on a folder with history: the shipped settings, in a hurry, with nobody to notify."""
+    settings = shipped(ROOT, target, "")
+    del settings["alerting"]
+    settings["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(settings))
+    listen = free()
+    return Program(
+        [on_path("prometheus"), f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={data}",
+         f"--web.listen-address={listen}", "--storage.tsdb.retention.time=402d", "--log.level=warn"],
+        listen, "/-/ready", folder / "prometheus.log",
+    )  # fmt: skip
+
+
 @pytest.mark.timeout(300)
-async def test_every_query_of_every_panel_variable_and_annotation_has_data_in_a_demo() -> None:
-    """In the market of the demo, where a purge comes after half a minute."""
-    program = shutil.which("prometheus")
-    assert program, "run `make tools`"
+async def test_every_query_of_every_panel_variable_and_annotation_has_data_in_a_demo(tmp_path: Path) -> None:
+    """In the market of the demo, where a purge comes after half a minute, and with history before it."""
+    data = await asyncio.to_thread(imported, tmp_path, int(time.time() * 1000))
     began = time.time()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "monitor", "demo", "--listen", "127.0.0.1:0", "--no-prometheus",
@@ -376,23 +441,61 @@ async def test_every_query_of_every_panel_variable_and_annotation_has_data_in_a_
             said += (await asyncio.wait_for(process.stderr.readline(), 60)).decode()
         drained = asyncio.create_task(process.stderr.read())
         target = said.split("Metrics")[1].split("http://")[1].split("/")[0]
-        async with prometheus(program, ROOT / "prometheus.yml", target, "1s") as address:
+        store = remembering(tmp_path, data, target)
+        await store.start()
+        try:
             async with aiohttp.ClientSession() as session:
+                await remembers(session, store.address, began)
                 empty = asked()
                 while empty and time.time() < began + 200:
                     await asyncio.sleep(2)
                     for expr, instant in sorted(empty):
-                        if await has_data(session, address, began, expr, instant=instant):
+                        if await has_data(session, store.address, began, expr, instant=instant):
                             empty.remove((expr, instant))
                 assert empty == set()
                 for uid in UIDS:
                     for variable in variables(uid)[1:]:
-                        await offers(session, address, variable)
+                        await offers(session, store.address, variable)
+        finally:
+            await store.end()
         drained.cancel()
     finally:
         if process.returncode is None:
             process.terminate()
             await asyncio.wait_for(process.wait(), 20)
+
+
+async def remembers(session: aiohttp.ClientSession, address: str, began: float) -> None:
+    """Each history panel has something at nearly every step of a long range that ends when the demo began."""
+    asking = list(of_history())
+    assert len({where for where, *_ in asking}) >= 20
+    few = {}
+    for where, view, step, expr in asking:
+        length = VIEWS[view][0] / 1000
+        for asset in ("BTC", "ETH"):
+            found = await before(session, address, began, expr, asset, (length, step))
+            known = {at for series in found for at, value in series["values"] if value != "NaN"}
+            if len(known) < 0.95 * length / seconds(step) - 2:
+                few[where, view, asset] = len(known)
+    assert few == {}
+    for annotation in (one for uid in UIDS for one in BOARDS[uid]["annotations"]["list"]):
+        expr = annotation["target"]["expr"]
+        if names_in(expr) <= set(export.NAMES) and "ALERTS" not in expr:
+            for asset in ("BTC", "ETH"):
+                found = await before(session, address, began, expr, asset, (VIEWS["30d"][0] / 1000, "6h"))
+                assert {"purge", "stabilising"} <= {series["metric"]["phase"] for series in found}
+
+
+async def before(
+    session: aiohttp.ClientSession, address: str, began: float, expr: str, asset: str, view: tuple[float, str]
+) -> list[Any]:
+    """What was imported for a view, of some length in seconds and a step, that ends when the demo began."""
+    length, step = view
+    # Blocks end three hours before now.
+    return await answer(
+        session, address, "query_range", query=filled(expr, {"asset": asset} | CHOSEN, step),
+        start=str(began - length), end=str(began - 4 * 3600), step=step,
+    )  # fmt: skip
 
 
 async def test_queries_of_slow_sources_have_data_where_there_are_some() -> None:

@@ -12,7 +12,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("clock", "venue", "bus", "ladder"),
     ("aggregate", "average"),
     ("venues", "metric", "volatility", "valuation", "cme", "etf", "tables", "readings", "phases", "table"),
-    ("metrics", "volatility_ratio", "realized", "views", "recording", "bars", "sources"),
+    ("metrics", "volatility_ratio", "realized", "changes", "recording", "bars", "sources"),
+    ("views",),
     ("past", "macro", "health", "config", "history", "archives", "board"),
     ("compute",),
     ("exposition", "rest", "page", "stack", "plot", "export", "tsdb"),
@@ -26,9 +27,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 """From the bottom up. A module imports only from lower rows; a package counts as one."""
 
-PURE = ("events", "venue", "venues", "bus", "ladder", "metric", "metrics", "tables", "readings", "views",
-        "bars", "archives", "board", "compute", "aggregate", "average", "phases", "past", "exposition",
-        "sources", "volatility", "realized", "export", "backtest")  # fmt: skip
+PURE = ("events", "venue", "venues", "bus", "ladder", "metric", "metrics", "tables", "readings", "changes",
+        "views", "bars", "archives", "board", "compute", "aggregate", "average", "phases", "past",
+        "exposition", "sources", "volatility", "realized", "export", "backtest")  # fmt: skip
 FORBIDDEN = {"asyncio", "websockets", "aiohttp", "time", "datetime", "random", "os", "socket", "logging",
              "prometheus_client", "pathlib", "threading"}  # fmt: skip
 ONLY = {
@@ -39,6 +40,7 @@ ONLY = {
         "tables",
         "ladder",
         "readings",
+        "changes",
         "views",
         "metric",
         "metrics",

@@ -7,7 +7,9 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
+from statistics import variance
 
 import aiohttp
 import msgspec
@@ -32,6 +34,7 @@ from monitor.health import Health
 from monitor.ladder import DAY, HOUR, MINUTE
 from monitor.macro import Days, Macro, Told, closed_days, disagree, frames, redemption_windows, weigh
 from monitor.metrics.macro import MACRO
+from monitor.page import page
 from monitor.past import Past
 from monitor.phases import Thresholds
 from monitor.realized import REFERENCE, Realized, realized, reference
@@ -39,10 +42,11 @@ from monitor.simulated import SCENARIOS, Market, simulate
 from monitor.simulated.macro import told
 from monitor.simulated.past import past
 from monitor.slow import Slow, chosen
-from monitor.sources import SOURCES
+from monitor.sources import SOURCES, gold_proxy
 from monitor.valuation import Given, complete, fair_value
 from monitor.venues import VENUES
 from monitor.volatility import volatilities
+from monitor.volatility_ratio import volatility_ratio
 
 MARKET = Market(SCENARIOS["calm"], seed=1, start=START)
 
@@ -57,6 +61,14 @@ def days() -> Days:
 @lru_cache(maxsize=1)
 def weighed() -> Macro:
     return weigh(told(MARKET, START), days(), gold_table(), START)
+
+
+SATURDAY = START + 3 * DAY
+
+
+@lru_cache(maxsize=1)
+def at_the_weekend() -> Macro:
+    return again(told(MARKET, SATURDAY), SATURDAY)
 
 
 def again(sources: Mapping[str, Told], now: int = START, previous: Macro | None = None) -> Macro:
@@ -97,7 +109,7 @@ def cell(frame: pl.DataFrame, column: str, **of: str) -> float | None:
 
 
 def test_each_declared_value_is_there_when_all_sources_are() -> None:
-    found = priced(weighed())
+    found = priced(weighed()) | {"gold_proxy": priced(at_the_weekend())["gold_proxy"]}
     for metric in MACRO:
         values = found[metric.view].select(metric.value.alias("x"))["x"]
         assert values.count() > 0, metric.name
@@ -107,11 +119,177 @@ def test_windows_are_named_in_trading_days_and_bounds_are_in_order() -> None:
     ratio = priced(weighed())["ratio"]
     assert ratio["window"].unique().sort().to_list() == ["126d", "252d", "60d", "63d", "90d"]
     for (_window,), rows in ratio.group_by("window"):
-        low, mid, high = (cell(rows, "value", bound=bound) for bound in ("low", "mid", "high"))
-        assert low is not None
-        assert mid is not None
-        assert high is not None
-        assert low < mid < high
+        for clock in macros.CLOCKS:
+            low, mid, high = (cell(rows, clock, bound=bound) for bound in ("low", "mid", "high"))
+            assert low is not None
+            assert mid is not None
+            assert high is not None
+            assert low < mid < high
+        assert cell(rows, "aligned", bound="mid") != cell(rows, "own", bound="mid")
+
+
+def test_either_clock_is_that_of_the_command() -> None:
+    macro = weighed()
+    ratio = priced(macro)["ratio"]
+    for clock in macros.CLOCKS:
+        one = volatility_ratio(macro.bitcoin, macro.gold, clock=clock)
+        found = [cell(ratio, clock, window="126d", bound=bound) for bound in ("low", "mid", "high")]
+        assert found == [one.low, one.ratio, one.high]
+    assert macro.ratio is not None
+    assert macro.ratio.clock == "aligned"
+
+
+def test_the_volatilities_of_both_over_golds_trading_days() -> None:
+    """By hand: bitcoin at gold's days, both with 252 days a year, and the ratio is their quotient."""
+    macro = weighed()
+    found = {
+        asset: cell(priced(macro)["asset_window_estimator"], "value", asset=asset, window="126d",
+                    estimator="close_to_close")
+        for asset in ("BTC", "GOLD")
+    }  # fmt: skip
+    bitcoin = dict(macro.bitcoin.select("date", "close").iter_rows())
+    both = [(price, bitcoin[day]) for day, price in macro.gold.iter_rows() if day in bitcoin][-127:]
+    for asset, prices in zip(("GOLD", "BTC"), zip(*both, strict=True), strict=True):
+        returns = [math.log(now / before) for before, now in pairwise(prices)]
+        assert found[asset] == pytest.approx(math.sqrt(252 * variance(returns)), rel=1e-9), asset
+    assert found["BTC"] is not None
+    assert found["GOLD"] is not None
+    ratio = cell(priced(macro)["ratio"], "aligned", window="126d", bound="mid")
+    assert found["BTC"] / found["GOLD"] == pytest.approx(ratio, rel=1e-12)
+
+
+def test_without_bitcoins_past_there_is_no_volatility_over_golds_days() -> None:
+    none = Days(days().closes.clear(), days().growth.clear())
+    macro = weigh(told(MARKET, START), none, gold_table(), START)
+    assert macro.ratios == ()
+    assert "126d" not in macro.realized["window"]
+    assert "90d" in macro.realized["window"]
+
+
+HISTORY = Path(__file__).parents[1].parent / "shared" / "history"
+
+if HISTORY.is_dir():
+
+    @pytest.mark.parametrize(
+        ("file", "gold", "aligned", "own"),
+        [("gold_gld_daily", 0.2062, 1.670, 1.668), ("gold_xauusd_daily", 0.1881, 1.767, 1.788)],
+    )
+    def test_the_study_of_real_prices_comes_out_of_the_samples(
+        file: str, gold: float, aligned: float, own: float
+    ) -> None:
+        """Methodology §1.9, 126 td, 2025-11-04: of a share of gold, and of spot."""
+        day = date(2025, 11, 4)
+        quoted = (
+            pl.read_parquet(HISTORY / f"{file}.parquet")
+            .filter(pl.col("date") <= day)
+            .select(
+                time=pl.col("date").cast(pl.Datetime("ms")).dt.offset_by("16h")
+                .dt.replace_time_zone("America/New_York").dt.convert_time_zone("UTC"),
+                price_usd_oz="close", source=pl.lit("gold_own"),
+            )
+        )  # fmt: skip
+        closes = pl.read_parquet(HISTORY / "ohlcv_binance_spot_daily.parquet")
+        no_growth = pl.DataFrame(schema={"asset": pl.String, "date": pl.Date, "growth": pl.Float64})
+        evening = at(day, 23)
+        of_days = Days(closes.select("asset", "date", "close").filter(pl.col("date") <= day), no_growth)
+        macro = weigh({"gold_own": Told(quoted, evening)}, of_days, gold_table(), evening)
+        found = priced(macro)
+        of = {"window": "126d", "estimator": "close_to_close"}
+        moved = found["asset_window_estimator"]
+        assert cell(moved, "value", asset="GOLD", **of) == pytest.approx(gold, abs=5e-5)
+        assert cell(moved, "value", asset="BTC", **of) == pytest.approx(gold * aligned, rel=1e-3)
+        for clock, expected in (("aligned", aligned), ("own", own)):
+            ratio = cell(found["ratio"], clock, window="126d", bound="mid")
+            assert ratio == pytest.approx(expected, abs=1e-3)
+
+
+# What stands for gold at weekends.
+
+PROXIES = [name for name, source in SOURCES.items() if source.kind == "gold_proxy"]
+
+
+def proxy(price: float, time: int) -> Told:
+    moment = datetime.fromtimestamp(time / 1000, UTC)
+    frame = pl.DataFrame([(moment, price, "XAUUSDT")], schema=gold_proxy.SCHEMA, orient="row")
+    return Told(frame, time)
+
+
+def test_what_stands_for_gold_is_there_while_spot_gold_rests_and_only_then() -> None:
+    assert datetime.fromtimestamp(SATURDAY / 1000, UTC).weekday() == 5
+    found = priced(at_the_weekend())["gold_proxy"]
+    assert found.select("source", "symbol").rows() == [
+        ("binance_xau", "XAUUSDT"), ("okx_xaut", "XAUT-USDT-SWAP"),
+    ]  # fmt: skip
+    assert found["value"].is_between(1000, 10_000).all()
+    assert priced(weighed())["gold_proxy"].is_empty(), "on a Wednesday"
+    friday, sunday = at(date(2026, 10, 2), 21), at(date(2026, 10, 4), 22)
+    for now, there in ((friday - 1, 0), (friday, 1), (sunday - 1, 1), (sunday, 0)):
+        assert macros.proxies_at({"okx_xau": proxy(4000, now)}, now).height == there
+
+
+def test_what_stands_for_gold_is_absent_once_it_is_older_than_an_hour() -> None:
+    for age, there in ((HOUR, 1), (HOUR + 1, 0)):
+        assert macros.proxies_at({"okx_xau": proxy(4000, SATURDAY - age)}, SATURDAY).height == there
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    prices=st.dictionaries(st.sampled_from(PROXIES), st.floats(1e-9, 1e9), max_size=len(PROXIES)),
+    age=st.integers(0, 2 * HOUR),
+    weekend=st.booleans(),
+    spot=st.booleans(),
+)
+def test_what_stands_for_gold_enters_nothing(
+    prices: dict[str, float], age: int, weekend: bool, spot: bool
+) -> None:
+    """No ratio, fair value, return, condition or any other sample, whatever its price and age are."""
+    now, before = (SATURDAY, at_the_weekend()) if weekend else (START, weighed())
+    golds = {"gold_proxy"} if spot else {"gold", "gold_proxy"}
+    bare = {name: of for name, of in told(MARKET, now).items() if SOURCES[name].kind not in golds}
+    more = {name: proxy(price, now - age) for name, price in prices.items()}
+    without, beside = (again(of, now, before) for of in (bare, bare | more))
+    for field in Macro.__struct_fields__:
+        if field != "proxies":
+            one, other = getattr(without, field), getattr(beside, field)
+            assert one.equals(other) if isinstance(one, pl.DataFrame) else one == other, field
+    views, and_with = priced(without), priced(beside)
+    assert views.keys() == and_with.keys()
+    for name, view in views.items():
+        assert name == "gold_proxy" or view.equals(and_with[name]), name
+    assert (without.value is not None) == spot
+    assert and_with["gold_proxy"].height == (len(prices) if weekend and age <= HOUR else 0)
+
+
+def test_no_rule_and_no_other_module_reads_what_stands_for_gold() -> None:
+    root = Path(__file__).parents[1]
+    readers = {
+        str(file.relative_to(root / "monitor"))
+        for file in (root / "monitor").rglob("*.py")
+        if "proxy_usd_oz" in file.read_text()
+    }
+    assert readers == {"macro.py", "sources/gold_proxy.py", "simulated/macro.py"}
+    for rules in (root / "grafana" / "rules").glob("*.yml"):
+        assert "leverage_gold_proxy" not in rules.read_text()
+
+
+def test_the_page_shows_it_at_the_weekend_as_a_proxy() -> None:
+    market = Small()
+    market.run(60)
+    health = Health([])
+    market.core.macro = msgspec.structs.replace(weighed(), at=market.now)
+    assert "proxy" not in page(health, [], market.run(20), market.now)
+    market.core.macro = msgspec.structs.replace(at_the_weekend(), at=market.now)
+    samples = market.run(20)
+    one, other = (f"${price:,.2f}" for price in at_the_weekend().proxies["value"])
+    html = page(health, [], samples, market.now)
+    assert "Gold (proxy, weekend)" in html
+    assert f"{one}, XAUUSDT of binance_xau" in html
+    assert "nothing here is computed from it" in html
+    health.source("binance_xau", HOUR)
+    health.source_good("binance_xau", market.now - 3 * MINUTE)
+    assert f"{one}, XAUUSDT of binance_xau, 3 min old" in page(health, [], samples, market.now)
+    health.source_good("binance_xau", market.now - 2 * HOUR)
+    assert f"{other}, XAUT-USDT-SWAP of okx_xaut" in page(health, [], samples, market.now)
 
 
 def test_the_same_inputs_give_the_same_result_and_ratios_are_kept_while_prices_are() -> None:
@@ -171,7 +349,7 @@ def test_gold_has_an_implied_volatility_and_a_premium_of_its_own() -> None:
 # Old sources.
 
 DEPENDS = {
-    "lbma_pm": {("ratio", "value"), ("bound", "value"), ("market", "gap_usd")},
+    "lbma_pm": {("ratio", "aligned"), ("ratio", "own"), ("bound", "value"), ("market", "gap_usd")},
     "cftc": {("asset_macro", "cme_coins"), ("asset_macro", "cme_proxy_ratio"),
              ("asset_macro", "cme_long_ratio"), ("asset_macro", "cme_proxy_coins")},
     "gvz": set(),
@@ -555,6 +733,7 @@ def test_the_text_has_the_market_s_own_samples() -> None:
     )
     window = frozenset({("window", "126d"), ("gold", "spot"), ("bound", "mid")})
     assert found["leverage_bitcoin_gold_volatility_ratio", window] > 0
+    assert found["leverage_bitcoin_gold_own_clock_volatility_ratio", window] > 0
 
 
 async def samples_with(monitor: object, name: str, seconds: float = 40) -> Samples:
@@ -591,7 +770,8 @@ async def test_the_demo_exports_every_metric_of_slow_sources(tmp_path: Path) -> 
                         text = await answer.text()
                     await asyncio.sleep(0.2)
     names = {name for name, _ in parsed(text)}
-    assert {metric.name for metric in MACRO} <= names
+    # Spot gold is traded on this Wednesday.
+    assert {metric.name for metric in MACRO} - names == {"leverage_gold_proxy_price_usd"}
     gold = frozenset({("asset", "GOLD"), ("window", "90d"), ("estimator", "close_to_close")})
     assert parsed(text)["leverage_realized_volatility_ratio", gold] > 0
     assert parsed(text)["leverage_realized_volatility_ratio", weekly] > 0

@@ -22,7 +22,7 @@ from aiohttp import web
 from small_market import T0, Small
 from websockets.asyncio.client import ClientConnection, connect
 
-from monitor.compute import Samples, families
+from monitor.compute import Samples, families, of_instant, planned
 from monitor.health import Health
 from monitor.metrics import METRICS
 from monitor.page import UNKNOWN, age, dollars, known, page
@@ -92,8 +92,9 @@ def with_phase(samples: Samples, phase: Phase, verdict: str, **more: Any) -> Sam
         rows = [("BTC", one, float(one == said)) for one in words]
         frames[name] = pl.DataFrame(rows, schema=frames[name].schema, orient="row")
     looked = msgspec.structs.replace(samples.looked, asset=asset, frames=frames)
-    found = families(METRICS, samples.views, looked, 1)
-    return msgspec.structs.replace(samples, looked=looked, families=found)
+    frames = of_instant(samples.views, looked) | dict(looked.frames)
+    found = families(planned(METRICS), frames, 1)
+    return msgspec.structs.replace(samples, looked=looked, families=list(found.values()))
 
 
 def health() -> Health:

@@ -121,7 +121,7 @@ async def test_asks_keeps_and_tells(tmp_path: Path) -> None:
     assert (tmp_path / "gold_api.body").read_bytes() == gold()
 
 
-@pytest.mark.parametrize("name", ["cftc", "yahoo_gc", "gvz_fred", "swissquote"])
+@pytest.mark.parametrize("name", ["cftc", "yahoo_gc", "gvz_fred", "swissquote", "binance_paxg", "okx_xau"])
 async def test_addresses_arrive_as_they_are_meant(tmp_path: Path, name: str) -> None:
     server = Server([b"<html>"])
     source = SOURCES[name]
@@ -264,6 +264,23 @@ async def test_a_bad_answer_leaves_the_last_good_value(
             good = run.slow.values["gold_api"]
     assert (good.frame["price_usd_oz"].to_list(), good.problem) == ([4160], None)
     assert run.health.source_last_problem == {}
+
+
+@pytest.mark.parametrize("name", ["binance_xau", "okx_xaut"])
+async def test_a_refusal_leaves_the_last_price_of_what_stands_for_gold(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = (SAMPLES / f"{name}.json").read_bytes()
+    bad = web.Response(status=451), web.Response(body=b"<html>"), web.Response(body=b"[]")
+    server = Server([good, *bad])
+    monkeypatch.setattr(slows, "PATIENCE_S", 0.1)
+    async with rest_server(server.respond) as url:
+        async with running(tmp_path, Asked(quick(SOURCES[name], every_s=0.05), url)) as run:
+            await until(lambda: run.problems("denied", name))
+            await until(lambda: run.problems("rubbish", name) >= 2, 10)
+            value = run.slow.values[name]
+    assert value.frame.equals(SOURCES[name].parse(good, NOW))
+    assert (value.as_of, value.problem) == (run.health.source_as_of[name], run.slow.problems[name])
 
 
 async def test_failures_double_the_wait_and_success_resets_it(tmp_path: Path) -> None:
@@ -568,7 +585,8 @@ async def test_the_metrics_of_sources(tmp_path: Path) -> None:
 
 def test_the_usual_sources_need_no_settings() -> None:
     assert {one.name for one in chosen(Config())} == {
-        "gold_api", "lbma_pm", "mempool", "blockstream", "cftc", "ultrasound", "gvz",
+        "gold_api", "lbma_pm", "binance_xau", "okx_xaut", "mempool", "blockstream", "cftc", "ultrasound",
+        "gvz",
     }  # fmt: skip
 
 

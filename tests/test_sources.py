@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 from conftest import NOW
 from hypothesis import given, settings, strategies as st
 
-from monitor.sources import SOURCES, cftc, cme, etf, etf_assets, gold, gvz, supply, tonnes
+from monitor.sources import SOURCES, cftc, cme, etf, etf_assets, gold, gold_proxy, gvz, supply, tonnes
 from monitor.sources.source import DAY, HOUR, Rubbish, as_of
 from monitor.valuation import gold_tonnes
 
@@ -24,6 +24,8 @@ SAMPLES = Path(__file__).parent / "samples"
 FILES = {
     "gold_api": ("gold_api.json",), "lbma_pm": ("lbma_pm.json",), "lbma_am": ("lbma_pm.json",),
     "swissquote": ("swissquote.json",), "yahoo_gc": ("yahoo_gc.json",),
+    "binance_xau": ("binance_xau.json",), "binance_xaut": ("binance_xaut.json",),
+    "binance_paxg": ("binance_paxg.json",), "okx_xau": ("okx_xau.json",), "okx_xaut": ("okx_xaut.json",),
     "gold_own": ("gold_own.csv", "gold_own.json"), "gold_tonnes": ("gold_tonnes.toml",),
     "mempool": ("mempool.txt",), "blockstream": ("mempool.txt",), "blockchain_info": ("mempool.txt",),
     "ultrasound": ("ultrasound.json",), "etherscan": ("etherscan.json",), "cftc": ("cftc.json",),
@@ -36,6 +38,7 @@ CASES = [(name, file) for name, files in FILES.items() for file in files]
 KINDS: dict[str, tuple[pl.Schema, dict[str, tuple[float, float]], tuple[str, ...]]] = {
     "gold": (gold.SCHEMA, {"price_usd_oz": (10, 100_000)}, ()),
     "gold_future": (gold.SCHEMA, {"price_usd_oz": (10, 100_000)}, ()),
+    "gold_proxy": (gold_proxy.SCHEMA, {"proxy_usd_oz": (500, 100_000)}, ()),
     "gold_tonnes": (tonnes.SCHEMA, {"tonnes": (-10_000, 250_000)}, ("begin",)),
     "height": (supply.HEIGHT, {"height": (900_000, 1_100_000)}, ()),
     "eth_supply": (supply.ETHER, {"supply_coins": (100e6, 160e6)}, ()),
@@ -144,6 +147,86 @@ def test_the_future_is_another_kind_and_skips_bars_without_trade() -> None:
     assert frame["price_usd_oz"].to_list() == [4140.5, 4180.0, 4186.6]
     assert frame["source"].unique().to_list() == ["yahoo_gc"]
     assert SOURCES["yahoo_gc"].kind == "gold_future"
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("binance_xau", (1_790_755_140_000, 4153.1, "XAUUSDT")),
+        ("binance_paxg", (1_790_755_140_000, 4160.9, "PAXGUSDT")),
+        ("okx_xaut", (1_790_755_150_506, 4155.6, "XAUT-USDT-SWAP")),
+    ],
+)
+def test_what_stands_for_gold_has_a_kind_and_a_column_of_its_own(
+    name: str, row: tuple[int, float, str]
+) -> None:
+    frame = parse(name, sample(f"{name}.json"))
+    time, price, symbol = frame.row(0)
+    assert (round(time.timestamp() * 1000), price, symbol) == row
+    assert SOURCES[name].kind == "gold_proxy"
+    assert not set(frame.columns) & (set(gold.SCHEMA) - {"time"})
+
+
+def test_what_stands_for_gold_is_not_dated_back_to_friday() -> None:
+    sunday = at("2026-09-27 12:00")
+    millis = int(sunday.timestamp() * 1000)
+    body = sample("binance_xau.json").replace(b"1790755140000", str(millis).encode())
+    assert parse("binance_xau", body, now=millis)["time"].to_list() == [sunday]
+
+
+HOLIDAYS = [
+    "2020-04-10", "2020-12-25", "2021-01-01", "2021-04-02", "2021-12-24", "2022-04-15", "2022-12-26",
+    "2023-01-02", "2023-04-07", "2023-12-25", "2024-01-01", "2024-03-29", "2024-12-25", "2025-01-01",
+    "2025-04-18", "2025-12-25",
+]  # fmt: skip
+"""Weekdays of 2020 to 2025 without a price of spot gold."""
+
+
+@pytest.mark.parametrize(
+    ("moment", "rests"),
+    [
+        # Summer: New York is four hours behind.
+        ("2026-09-25 20:59", False), ("2026-09-25 21:00", True), ("2026-09-27 21:59", True),
+        ("2026-09-27 22:00", False),
+        # Winter: five. The clocks changed on 2026-11-01.
+        ("2026-11-06 21:59", False), ("2026-11-06 22:00", True), ("2026-11-08 22:59", True),
+        ("2026-11-08 23:00", False),
+        # The hour's break of every evening is no rest.
+        ("2026-09-29 21:30", False),
+        # Good Friday begins on Thursday evening; Christmas of 2025 was a Thursday.
+        ("2026-04-02 20:59", False), ("2026-04-02 21:00", True), ("2026-04-03 12:00", True),
+        ("2026-04-05 21:59", True), ("2026-04-05 22:00", False),
+        ("2025-12-24 21:59", False), ("2025-12-24 22:00", True), ("2025-12-25 22:59", True),
+        ("2025-12-25 23:00", False), ("2025-12-26 12:00", False),
+        # A Christmas on Saturday is kept on Friday, a New Year's Day on Saturday is not.
+        ("2021-12-24 12:00", True), ("2021-12-31 12:00", False), ("2021-12-27 12:00", False),
+        ("2023-01-02 12:00", True), ("2024-01-02 12:00", False), ("2022-12-26 12:00", True),
+        ("2024-12-26 12:00", False), ("2024-12-24 12:00", False),
+    ],
+)  # fmt: skip
+def test_when_spot_gold_rests(moment: str, rests: bool) -> None:
+    assert gold.closed(int(at(moment).timestamp() * 1000)) is rests
+
+
+def test_the_holidays_of_six_years() -> None:
+    noon = int(at("2020-01-02 12:00").timestamp() * 1000)
+    days = [datetime.fromtimestamp((noon + n * DAY) / 1000, UTC) for n in range(2190)]
+    rest = [day for day in days if day.weekday() < 5 and gold.closed(int(day.timestamp() * 1000))]
+    assert [f"{day:%Y-%m-%d}" for day in rest] == HOLIDAYS
+
+
+@pytest.mark.parametrize(
+    ("year", "month", "day"),
+    [(1968, 4, 12), (2008, 3, 21), (2011, 4, 22), (2024, 3, 29), (2026, 4, 3), (2027, 3, 26), (2038, 4, 23)],
+)
+def test_good_friday(year: int, month: int, day: int) -> None:
+    fridays = (date(year, 3, 20) + timedelta(days=n) for n in range(36))
+    rest = [one for one in fridays if one.weekday() == 4 and gold.closed(noon_of(one))]
+    assert rest == [date(year, month, day)]
+
+
+def noon_of(day: date) -> int:
+    return int(datetime(day.year, day.month, day.day, 12, tzinfo=UTC).timestamp() * 1000)
 
 
 def test_an_operators_gold_as_csv_and_json() -> None:
@@ -474,6 +557,7 @@ EMPTY = {
     "cme": b"date,asset,symbol,open_interest,settle\n",
     "etf_btc": b"Date,IBIT,Total\n", "etf_eth": b'{"code":"0","data":[]}', "gvz": b"DATE,GVZ\n",
     "etf_assets": b"date,asset,assets_usd\n",
+    "okx_xau": b'{"code":"0","msg":"","data":[]}', "okx_xaut": b'{"code":"0","msg":"","data":[]}',
     "gvz_fred": b"observation_date,GVZCLS\n2026-09-28,.\n", "gold_tonnes": b'version="1"\nstock=[]\n',
 }  # fmt: skip
 
@@ -498,6 +582,20 @@ def test_an_empty_table_is_named(name: str) -> None:
         ("swissquote", "4153.5", "4152.4", "are no market"),
         ("yahoo_gc", '"GC=F"', '"SI=F"', "the price of SI=F in USD instead of GC=F"),
         ("yahoo_gc", "null,4180.0,4186.6]", "null,4180.0]", "4 times and 3 closes"),
+        ("binance_xau", '"4153.10000000"', '"133.52000000"', "unit: 133.52 USD/oz is outside 500…100,000"),
+        ("binance_xau", '"4153.10000000"', '"4153100.0"', "unit: 4,153,100 USD/oz is outside 500…100,000"),
+        ("binance_xau", '"4153.10000000"', '"-1.00000000"', "unit: -1 USD/oz is outside"),
+        ("binance_xau", '"4153.10000000"', '"NaN"', "mark price: not a number: 'NaN'"),
+        ("binance_xau", '"4153.10000000"', "4153.1", "another form of JSON: Expected `str`"),
+        ("binance_xau", '"markPrice"', '"mark"', "missing required field `markPrice`"),
+        ("binance_xau", '"XAUUSDT"', '"XAGUSDT"', "the price of XAGUSDT instead of XAUUSDT"),
+        ("binance_paxg", '"PAXGUSDT"', '"XAUTUSDT"', "the price of XAUTUSDT instead of PAXGUSDT"),
+        ("okx_xau", '"4153.2"', '"4.1532"', "unit: 4.1532 USD/oz is outside 500…100,000"),
+        ("okx_xau", '"4153.2"', '""', "mark price: not a number: ''"),
+        ("okx_xau", "XAU-USDT-SWAP", "XAG-USDT-SWAP", "the price of XAG-USDT-SWAP instead of XAU-USDT-SWAP"),
+        ("okx_xaut", '"code":"0","msg":""', '"code":"51001","msg":"Instrument ID does not exist"',
+         "refused: 51001 Instrument ID does not exist"),
+        ("okx_xaut", '"1790755150506"', '"yesterday"', "another form of JSON"),
         ("gold_own", "4100.50,London", "4100;50,London", "price_usd_oz: not a number: '4100;50'"),
         ("gold_own", '"4,150.25"', '"4150,25"', "price_usd_oz: not a number: '4150,25'"),
         ("mempool", "969300", "96930", "height 96,930 is outside"),
@@ -535,6 +633,9 @@ def test_an_empty_table_is_named(name: str) -> None:
         ("lbma_pm", "2026-09-29", "2031-01-01", "date 2031-01-01 is in the future"),
         ("swissquote", "1790755150000", "1990755150000", "is in the future"),
         ("yahoo_gc", "1790755000]", "1990755000]", "is in the future"),
+        ("binance_xau", "1790755140000", "1990755140000", "time 1990755140000 is in the future"),
+        ("okx_xau", "1790755150506", "999999999999999", "time 999999999999999 is in the future"),
+        ("okx_xaut", "1790755150506", "1790655150506", "an old table: newest 2026-09-29, may be 1 days old"),
         ("gold_own", "2026-09-28", "2031-01-01", "date 2031-01-01 is in the future"),
         ("ultrasound", "2026-09-30T07:00", "2031-01-01T07:00", "date 2031-01-01 is in the future"),
         ("cftc", "2026-09-22", "2031-01-07", "date 2031-01-07 is in the future"),
@@ -568,6 +669,10 @@ def test_a_new_column_changes_nothing_where_columns_have_names() -> None:
         lines = sample(FILES[name][0]).decode().splitlines()
         wider = "\n".join([f"NEW,{lines[0]}", *(f"9,{line}" for line in lines[1:])])
         assert parse(name, wider).equals(parse(name, sample(FILES[name][0])))
+    premium, marks = (orjson.loads(sample(f"{name}.json")) for name in ("binance_xau", "okx_xaut"))
+    assert parse("binance_xau", premium | {"new": 1}).equals(parse("binance_xau", premium))
+    rows = [row | {"new": None} for row in marks["data"]]
+    assert parse("okx_xaut", marks | {"data": rows, "new": []}).equals(parse("okx_xaut", marks))
     spelt = sample("cftc.json").replace(b"lev_money_positions_spread", b"lev_money_positions_spread_all")
     rows = [row | {"new": "1"} for row in orjson.loads(spelt)]
     assert parse("cftc", rows).equals(parse("cftc", sample("cftc.json")))
@@ -604,6 +709,9 @@ def test_the_examples_of_the_page_are_read(name: str, text: str) -> None:
     ("name", "old", "new", "text"),
     [
         ("gold_api", "4152.40", "2000.0", "price_usd_oz jumps from 4,152.4 to 2,000, by more than 1.25"),
+        ("binance_xau", "4153.10000000", "5253.10000000", "proxy_usd_oz jumps from 4,153.1 to 5,253.1"),
+        ("okx_xaut", "4155.6", "4055.6", None),
+        ("okx_xaut", "1790755150506", "1790755050506", "goes back"),
         ("mempool", "969300", "955600", None),
         ("ultrasound", "121000010.5", "125000010.5", "supply_coins jumps"),
         ("cftc", '"25000"', '"125000"', "133741 open_interest jumps from 25,000 to 125,000"),

@@ -137,11 +137,22 @@ def test_growth_by_hand() -> None:
     market.run(3660)
     for venue in VENUES:  # a loses a fifth, the others stay: 0.4 x ln 0.8
         market.quote(venue, coins=COINS[venue] * (0.8 if venue == "a" else 1))
-    samples = market.tick(1)
+    samples = market.tick(5)
     expected = 50 / 125 * math.log(0.8)
     assert value(samples, GROWTH, asset="BTC", window="5m") == pytest.approx(expected, rel=1e-12)
     assert value(samples, GROWTH, asset="BTC", window="1h") == pytest.approx(expected, rel=1e-12)
     assert value(samples, GROWTH, asset="BTC", window="4h") is None  # not that old
+
+
+def test_levels_are_of_the_tick_and_changes_of_the_last_five_seconds() -> None:
+    market = Small()
+    market.run(900)
+    for venue in VENUES:
+        market.quote(venue, coins=COINS[venue] * 0.8)
+    seen = [market.tick(1) for _ in range(5)]
+    assert [value(one, TOTAL_COINS, asset="BTC") for one in seen] == pytest.approx([0.8 * TOTAL] * 5)
+    changes = [value(one, GROWTH, asset="BTC", window="5m") for one in seen]
+    assert changes == pytest.approx([0.0] * 4 + [math.log(0.8)], abs=1e-12)
 
 
 def test_growth_does_not_see_the_price() -> None:
@@ -185,7 +196,7 @@ def test_liquidations_and_their_intensity_by_hand() -> None:
     market.liquidate("b", "short", 25)  # 2 m dollars
     for venue in VENUES:
         market.quote(venue)
-    samples = market.tick(1)
+    samples = market.tick(5)
     total = "leverage_liquidated_usd_total"
     assert value(samples, total, venue="a", position="long") == pytest.approx(8e6)
     assert value(samples, total, venue="b", position="short") == pytest.approx(2e6)

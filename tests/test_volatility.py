@@ -444,3 +444,24 @@ if HISTORY.is_dir():
         found = volatility_ratio(_REAL.select("date", "close"), _GLD, on=on)
         assert found.ratio == pytest.approx(ratio, rel=0.015)
         assert (found.low, found.high) == pytest.approx((low, high), rel=0.03)
+
+    @pytest.mark.parametrize(
+        ("on", "own", "aligned", "gold"),
+        [
+            (date(2024, 3, 14), 0.4660, 0.4884, 0.1262), (date(2024, 7, 18), 0.5360, 0.5583, 0.1497),
+            (date(2024, 12, 31), 0.5192, 0.5648, 0.1557), (date(2025, 4, 3), 0.5073, 0.4958, 0.1472),
+            (date(2025, 8, 27), 0.4386, 0.4035, 0.1975), (date(2025, 10, 1), 0.3582, 0.3571, 0.1984),
+            (date(2025, 11, 4), 0.3420, 0.3412, 0.2062),
+        ],
+    )  # fmt: skip
+    def test_the_volatilities_are_those_of_the_study(
+        on: date, own: float, aligned: float, gold: float
+    ) -> None:
+        """Methodology §1.7, table C: gold to its last digit; its closes of bitcoin are another index's."""
+        closes = _REAL.select("date", "close")
+        found = {clock: volatility_ratio(closes, _GLD, on=on, clock=clock) for clock in ("aligned", "own")}
+        for one in found.values():
+            assert one.gold_volatility == pytest.approx(gold, abs=5.1e-5)
+            assert one.ratio == pytest.approx(one.bitcoin_volatility / one.gold_volatility, rel=1e-12)
+        assert found["aligned"].bitcoin_volatility == pytest.approx(aligned, rel=0.02)
+        assert found["own"].bitcoin_volatility == pytest.approx(own, rel=0.02)

@@ -25,6 +25,7 @@ from grafana.boards.style import (
 from monitor.volatility_ratio import WINDOW
 
 RATIO = "leverage_bitcoin_gold_volatility_ratio"
+OWN_CLOCK = "leverage_bitcoin_gold_own_clock_volatility_ratio"
 OF = 'asset=~"$asset"'
 CHOSEN = 'estimator=~"$estimator", window="$horizon"'
 ESTIMATOR_COLOURS = {
@@ -42,7 +43,8 @@ def board() -> Dashboard:
         "leverage-volatility", "Volatility and gold",
         "How volatile, by estimator; bitcoin against gold on equal risk capital, with its error band.",
         [
-            [_now()], [_ratio(), _fair_value()], [_gap(), _gold()], [_volatility()], [_assets(), _premium()],
+            [_now()], [_ratio(), _fair_value()], [_gap(), _gold()], [_both()], [_volatility()],
+            [_assets(), _premium()],
         ],
         variables=["asset", "horizon", "estimator"], alerts='category="market"',
     )  # fmt: skip
@@ -80,15 +82,17 @@ def _band(low: str, high: str, to: str) -> list[Query]:
 
 
 def _ratio() -> Panel:
-    def of(bound: str) -> str:
-        return last(RATIO, f'window="{WINDOW}d", gold="spot", bound="{bound}"')
+    def of(bound: str, metric: str = RATIO) -> str:
+        return last(metric, f'window="{WINDOW}d", gold="spot", bound="{bound}"')
 
     return lines(
         "Volatility of bitcoin over gold's",
         f"Over {WINDOW} gold trading days, with its 90 % interval. Dashed: {TWO:g}, the article's mark; the "
-        "break-even ratio is where the price would be the fair value.",
+        "break-even ratio is where the price would be the fair value. Own clock: bitcoin's calendar days at "
+        "365 over gold's trading days at 252, a check.",
         [
             Query(of("mid"), "ratio", colour=LEVEL), *_band(of("low"), of("high"), "low"),
+            Query(of("mid", OWN_CLOCK), "own clock", colour=SKY),
             Query(last("leverage_break_even_volatility_ratio"), "break-even", colour=GREY),
         ],
         unit=NUMBER, decimals=2, steps=steps((None, "transparent"), (TWO, BAD)),
@@ -121,13 +125,26 @@ def _gap() -> Panel:
 
 def _gold() -> Panel:
     return lines(
-        "Gold", "Dollars an ounce, and what private investors hold in it.",
+        "Gold",
+        "Dollars an ounce, and what private investors hold in it. Proxies stand for gold while spot rests: "
+        "to be shown only, and tokens (PAXG, XAUT) 5 to 20 bps above spot.",
         [
             Query(last("leverage_gold_price_usd"), "ounce", colour=YELLOW),
+            Query(last("leverage_gold_proxy_price_usd"), "{{symbol}} (proxy, weekend)"),
             Query(last("leverage_gold_private_investment_usd"), "held privately (right)", colour=GREY,
                   more=(("custom.axisPlacement", "right"),)),
         ],
         unit=USD, height=6, decimals=3,
+    )  # fmt: skip
+
+
+def _both() -> Panel:
+    matchers = f'asset=~"BTC|GOLD", estimator="close_to_close", window="{WINDOW}d"'
+    return lines(
+        f"Volatility over {WINDOW} gold trading days",
+        "Bitcoin sampled at gold's times, both annualised at 252: their quotient is the ratio.",
+        [Query(last("leverage_realized_volatility_ratio", matchers), "{{asset}}")],
+        unit=SHARE, low=0, height=6, width=24, colours={**ASSETS_COLOURS, "GOLD": (YELLOW, False)},
     )  # fmt: skip
 
 

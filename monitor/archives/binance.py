@@ -23,16 +23,18 @@ from monitor.archives.source import (
     Fact,
     Kline,
     Page,
+    PastStep,
+    Rows,
     Series,
     Source,
     candle,
     date,
     decoded,
+    each,
     instant,
     paid,
     told,
 )
-from monitor.bars import Step
 from monitor.events import Instrument, Millis, OpenInterest
 from monitor.ladder import DAY, MINUTE
 from monitor.venue import Amount, Budget, Rate, Request, Time, Unreadable
@@ -44,8 +46,13 @@ REACH = 29 * DAY
 FIVE_MINUTES = 5 * MINUTE
 LARGEST = 16 << 20
 """Bytes of a day's table; a real one has 30 kB."""
-_CODE: dict[Step, str] = {"day": "1d", "hour": "1h"}
+_CODE: dict[PastStep, str] = {"day": "1d", "hour": "1h"}
 _OPEN_INTEREST_LIMIT, _FUNDING_LIMIT, _KLINE_LIMIT = 500, 1000, 499
+# Weights are of the 1200 a minute that we allow ourselves. `openInterestHist` costs the venue none but has
+# 1000 requests in five minutes of its own, `fundingRate` 500: these weights keep both under half of that.
+_OPEN_INTEREST_WEIGHT, _FUNDING_WEIGHT, _KLINE_WEIGHT = 12, 24, 2
+_METRICS = ["create_time", "symbol", "sum_open_interest"]
+"""The first columns of the archive's tables, which had no row of names before August 2022."""
 
 
 class Statistics(msgspec.Struct):
@@ -63,30 +70,34 @@ class Payment(msgspec.Struct):
     rateType: str = "Regular"
 
 
-def parse_open_interest(body: bytes, of: Instrument, _step: Step) -> Page:
+class Metrics(msgspec.Struct):
+    """A row of a `metrics` file, in coins."""
+
+    create_time: str
+    sum_open_interest: Amount
+
+
+def parse_open_interest(body: bytes, of: Instrument, _step: PastStep) -> Page:
     """Answer of `openInterestHist`."""
-    rows = decoded(body, list[msgspec.Raw])
     return told(
-        rows, Statistics, lambda row: [OpenInterest(of, row.timestamp, row.sumOpenInterest)],
-        more=len(rows) >= _OPEN_INTEREST_LIMIT,
+        decoded(body, Rows), Statistics, lambda row: [OpenInterest(of, row.timestamp, row.sumOpenInterest)],
+        _OPEN_INTEREST_LIMIT,
     )  # fmt: skip
 
 
-def parse_funding(body: bytes, of: Instrument, _step: Step) -> Page:
+def parse_funding(body: bytes, of: Instrument, _step: PastStep) -> Page:
     """Answer of `fundingRate`."""
 
     def facts(row: Payment) -> list[Fact]:
         regular = row.rateType == "Regular"
-        return [paid(of, row.fundingTime, row.fundingRate, None)] if regular else []
+        return [paid(of, row.fundingTime, row.fundingRate)] if regular else []
 
-    rows = decoded(body, list[msgspec.Raw])
-    return told(rows, Payment, facts, more=len(rows) >= _FUNDING_LIMIT)
+    return told(decoded(body, Rows), Payment, facts, _FUNDING_LIMIT)
 
 
-def parse_klines(body: bytes, _of: Instrument, _step: Step) -> Page:
+def parse_klines(body: bytes, _of: Instrument, _step: PastStep) -> Page:
     """Answer of `markPriceKlines`."""
-    rows = decoded(body, list[msgspec.Raw])
-    return told(rows, Kline, candle, more=len(rows) >= _KLINE_LIMIT)
+    return told(decoded(body, Rows), Kline, candle, _KLINE_LIMIT)
 
 
 def parse_metrics(body: bytes, of: Instrument) -> Page:
@@ -104,37 +115,24 @@ def parse_metrics(body: bytes, of: Instrument) -> Page:
         raise Unreadable(f"not a zip of one table: {error}") from error
     if len(text) > LARGEST:
         raise Unreadable(f"a table of more than {LARGEST >> 20} MiB")
-    page = Page()
     try:
         rows = [row for row in csv.reader(io.StringIO(text.decode())) if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise Unreadable(f"not a table: {error}") from error
-    names = rows.pop(0) if rows and not rows[0][0][:1].isdigit() else list(_METRICS)
-    try:
-        time, amount = (names.index(name) for name in _METRICS[::2])
-    except ValueError as error:
-        raise Unreadable(f"no such column: {error}") from error
-    for row in rows:
-        try:
-            moment = instant(row[time])
-            held = msgspec.convert(row[amount], Amount, strict=False)
-        except (ValueError, IndexError, msgspec.ValidationError) as error:
-            page.unread += 1
-            page.why = str(error)
-        else:
-            rounded = (moment + FIVE_MINUTES // 2) // FIVE_MINUTES * FIVE_MINUTES
-            page.facts.append(OpenInterest(of, rounded, held))
-    if not page.facts:
-        raise Unreadable(page.why or "an empty table")
-    return page
+    names = rows.pop(0) if rows and not rows[0][0][:1].isdigit() else _METRICS
+    if not rows:
+        raise Unreadable("an empty table")
 
+    def facts(row: list[str]) -> list[Fact]:
+        read = msgspec.convert(dict(zip(names, row, strict=False)), Metrics, strict=False)
+        rounded = (instant(read.create_time) + FIVE_MINUTES // 2) // FIVE_MINUTES * FIVE_MINUTES
+        return [OpenInterest(of, rounded, read.sum_open_interest)]
 
-_METRICS = ("create_time", "symbol", "sum_open_interest")
-"""The first columns, as they are where the table has no row of names (before August 2022)."""
+    return each(rows, facts)
 
 
 def _spans(path: str, weight: float, limit: int, step_name: str) -> Callable[..., Request]:
-    def request(of: Instrument, start: Millis, end: Millis, step: Step) -> Request:
+    def request(of: Instrument, start: Millis, end: Millis, step: PastStep) -> Request:
         which = f"&{step_name}={_CODE[step]}" if step_name else ""
         span = f"&startTime={start}&endTime={end}&limit={limit}"
         return Request(f"{path}?symbol={of.symbol}{which}{span}", weight=weight)
@@ -142,18 +140,13 @@ def _spans(path: str, weight: float, limit: int, step_name: str) -> Callable[...
     return request
 
 
-def _by_pair(of: Instrument, start: Millis, end: Millis, step: Step) -> Request:
+def _by_pair(of: Instrument, start: Millis, end: Millis, step: PastStep) -> Request:
     """COIN-M asks by pair and kind of contract."""
     return Request(
         f"/futures/data/openInterestHist?pair={of.symbol.partition('_')[0]}&contractType=PERPETUAL"
         f"&period={_CODE[step]}&startTime={start}&endTime={end}&limit={_OPEN_INTEREST_LIMIT}",
         weight=_OPEN_INTEREST_WEIGHT,
     )
-
-
-# Weights are of the 1200 a minute that we allow ourselves. `openInterestHist` costs the venue none but has
-# 1000 requests in five minutes of its own, `fundingRate` 500: these weights keep both under half of that.
-_OPEN_INTEREST_WEIGHT, _FUNDING_WEIGHT, _KLINE_WEIGHT = 12, 24, 2
 
 
 def _series(prefix: str, open_interest: Callable[..., Request]) -> tuple[Series, ...]:

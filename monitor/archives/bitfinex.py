@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import msgspec
 
-from monitor.archives.source import Fact, Page, Series, Source, decoded, paid, told
-from monitor.bars import Step
+from monitor.archives.source import HOUR_S, Fact, Page, PastStep, Rows, Series, Source, decoded, paid, told
 from monitor.events import Instrument, Mark, Millis, OpenInterest
 from monitor.ladder import HOUR
 from monitor.venue import Amount, Budget, Price, Rate, Request, Time
 
 _LIMIT = 5000
-_EIGHT_HOURS_S = 8 * 3600
+_EIGHT_HOURS_S = 8 * HOUR_S
 _NOTHING = msgspec.Raw
 
 
@@ -42,7 +41,7 @@ class Status(msgspec.Struct, array_like=True):
     open_interest: Amount | None
 
 
-def parse_status(body: bytes, of: Instrument, _step: Step) -> Page:
+def parse_status(body: bytes, of: Instrument, _step: PastStep) -> Page:
     """Answer of `status/deriv/…/hist`."""
 
     def facts(row: Status) -> list[Fact]:
@@ -55,11 +54,10 @@ def parse_status(body: bytes, of: Instrument, _step: Step) -> Page:
             found.append(paid(of, row.next_funding, row.current_funding, _EIGHT_HOURS_S))
         return found
 
-    rows = decoded(body, list[msgspec.Raw])
-    return told(rows, Status, facts, more=len(rows) >= _LIMIT)
+    return told(decoded(body, Rows), Status, facts, _LIMIT)
 
 
-def _status(of: Instrument, start: Millis, end: Millis, _step: Step) -> Request:
+def _status(of: Instrument, start: Millis, end: Millis, _step: PastStep) -> Request:
     return Request(f"/v2/status/deriv/{of.symbol}/hist?start={start}&end={end}&limit={_LIMIT}&sort=1")
 
 

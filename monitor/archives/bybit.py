@@ -3,7 +3,7 @@
 Documents: bybit-exchange.github.io/docs/v5, "Get Open Interest", "Get Funding Rate History", "Get Mark
 Price Kline". `openInterest` counts both sides here as on the live ticker (the documents of 2026-06-11
 say so for both, and give half of it as `singleOpenInterest`): the instrument's `oi_sides` halves both.
-Hourly values kept by others are those of the instant of their time (venues.md §2).
+Hourly values kept by others (2020 to 2022) are those of the instant of their time.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from monitor.archives.source import (
     Fact,
     Kline,
     Page,
+    PastStep,
+    Rows,
     Series,
     Source,
     candle,
@@ -24,7 +26,6 @@ from monitor.archives.source import (
     paid,
     told,
 )
-from monitor.bars import Step
 from monitor.events import Instrument, Millis, OpenInterest
 from monitor.venue import Amount, Rate, Refused, Request, Time
 from monitor.venues.bybit import BYBIT
@@ -36,7 +37,7 @@ _SIDES, _SIDES_TOLERANCE = 2, 0.1
 class Result(msgspec.Struct):
     """The rows of any answer, newest first."""
 
-    rows: list[msgspec.Raw] = msgspec.field(name="list", default_factory=list)
+    rows: Rows = msgspec.field(name="list", default_factory=list)
 
 
 class Answer(msgspec.Struct):
@@ -62,14 +63,14 @@ class Payment(msgspec.Struct):
     fundingRateTimestamp: Time
 
 
-def _rows(body: bytes) -> list[msgspec.Raw]:
+def _rows(body: bytes) -> Rows:
     said = decoded(body, Answer)
     if said.retCode != 0:
         raise Refused(said.retMsg)
     return said.result.rows
 
 
-def parse_open_interest(body: bytes, of: Instrument, _step: Step) -> Page:
+def parse_open_interest(body: bytes, of: Instrument, _step: PastStep) -> Page:
     """Answer of `open-interest`; a row that is not twice its own single side is not believed."""
 
     def facts(row: Held) -> list[Fact]:
@@ -80,30 +81,27 @@ def parse_open_interest(body: bytes, of: Instrument, _step: Step) -> Page:
                 raise ValueError(f"open interest is {sides:.3g} times its one side")
         return [OpenInterest(of, row.timestamp, row.openInterest)]
 
-    rows = _rows(body)
-    return told(rows, Held, facts, more=len(rows) >= _OPEN_INTEREST_LIMIT)
+    return told(_rows(body), Held, facts, _OPEN_INTEREST_LIMIT)
 
 
-def parse_funding(body: bytes, of: Instrument, _step: Step) -> Page:
+def parse_funding(body: bytes, of: Instrument, _step: PastStep) -> Page:
     """Answer of `funding/history`."""
-    rows = _rows(body)
     return told(
-        rows, Payment, lambda row: [paid(of, row.fundingRateTimestamp, row.fundingRate, None)],
-        more=len(rows) >= _FUNDING_LIMIT,
+        _rows(body), Payment, lambda row: [paid(of, row.fundingRateTimestamp, row.fundingRate)],
+        _FUNDING_LIMIT,
     )  # fmt: skip
 
 
-def parse_klines(body: bytes, _of: Instrument, _step: Step) -> Page:
+def parse_klines(body: bytes, _of: Instrument, _step: PastStep) -> Page:
     """Answer of `mark-price-kline`."""
-    rows = _rows(body)
-    return told(rows, Kline, candle, more=len(rows) >= _KLINE_LIMIT)
+    return told(_rows(body), Kline, candle, _KLINE_LIMIT)
 
 
 def _what(of: Instrument) -> str:
     return f"category={of.margin}&symbol={of.symbol}"
 
 
-def _open_interest(of: Instrument, start: Millis, end: Millis, step: Step) -> Request:
+def _open_interest(of: Instrument, start: Millis, end: Millis, step: PastStep) -> Request:
     every = {"day": "1d", "hour": "1h"}[step]
     return Request(
         f"/v5/market/open-interest?{_what(of)}&intervalTime={every}"
@@ -111,13 +109,13 @@ def _open_interest(of: Instrument, start: Millis, end: Millis, step: Step) -> Re
     )
 
 
-def _funding(of: Instrument, start: Millis, end: Millis, _step: Step) -> Request:
+def _funding(of: Instrument, start: Millis, end: Millis, _step: PastStep) -> Request:
     return Request(
         f"/v5/market/funding/history?{_what(of)}&startTime={start}&endTime={end}&limit={_FUNDING_LIMIT}"
     )
 
 
-def _klines(of: Instrument, start: Millis, end: Millis, step: Step) -> Request:
+def _klines(of: Instrument, start: Millis, end: Millis, step: PastStep) -> Request:
     every = {"day": "D", "hour": "60"}[step]
     return Request(
         f"/v5/market/mark-price-kline?{_what(of)}&interval={every}"

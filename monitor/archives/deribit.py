@@ -10,22 +10,23 @@ import msgspec
 
 from monitor.archives.source import (
     FUNDING_AROUND,
-    Fact,
+    HOUR_S,
     Kline,
     Page,
+    PastStep,
+    Rows,
     Series,
     Source,
     candle,
     decoded,
+    each,
     paid,
     told,
 )
-from monitor.bars import Step
 from monitor.events import Instrument, Millis
 from monitor.venue import Budget, Price, Rate, Request, Time, Unreadable
 from monitor.venues.deribit import DERIBIT
 
-_HOUR_S = 3600
 _FUNDING_LIMIT = 744
 
 
@@ -39,7 +40,7 @@ class Hour(msgspec.Struct):
 class Funded(msgspec.Struct):
     """Answer of `get_funding_rate_history`."""
 
-    result: list[msgspec.Raw]
+    result: Rows
 
 
 class Chart(msgspec.Struct):
@@ -58,35 +59,33 @@ class Charted(msgspec.Struct):
     result: Chart
 
 
-def parse_funding(body: bytes, of: Instrument, _step: Step) -> Page:
+def parse_funding(body: bytes, of: Instrument, _step: PastStep) -> Page:
     """Answer of `get_funding_rate_history`."""
-    rows = decoded(body, Funded).result
     return told(
-        rows, Hour, lambda row: [paid(of, row.timestamp, row.interest_1h, _HOUR_S)],
-        more=len(rows) >= _FUNDING_LIMIT,
+        decoded(body, Funded).result, Hour, lambda row: [paid(of, row.timestamp, row.interest_1h, HOUR_S)],
+        _FUNDING_LIMIT,
     )  # fmt: skip
 
 
-def parse_chart(body: bytes, _of: Instrument, _step: Step) -> Page:
+def parse_chart(body: bytes, _of: Instrument, _step: PastStep) -> Page:
     """Answer of `get_tradingview_chart_data`."""
     chart = decoded(body, Charted).result
     try:
-        columns = zip(chart.ticks, chart.open, chart.high, chart.low, chart.close, strict=True)
-        facts: list[Fact] = [fact for row in columns for fact in candle(Kline(*row))]
+        rows = list(zip(chart.ticks, chart.open, chart.high, chart.low, chart.close, strict=True))
     except ValueError as error:
         raise Unreadable(str(error)) from error
-    return Page(facts)
+    return each([Kline(*row) for row in rows], candle)
 
 
 def _span(of: Instrument, start: Millis, end: Millis) -> str:
     return f"instrument_name={of.symbol}&start_timestamp={start}&end_timestamp={end}"
 
 
-def _funding(of: Instrument, start: Millis, end: Millis, _step: Step) -> Request:
+def _funding(of: Instrument, start: Millis, end: Millis, _step: PastStep) -> Request:
     return Request(f"/api/v2/public/get_funding_rate_history?{_span(of, start, end)}")
 
 
-def _chart(of: Instrument, start: Millis, end: Millis, step: Step) -> Request:
+def _chart(of: Instrument, start: Millis, end: Millis, step: PastStep) -> Request:
     every = {"day": "1D", "hour": "60"}[step]
     return Request(f"/api/v2/public/get_tradingview_chart_data?{_span(of, start, end)}&resolution={every}")
 

@@ -10,9 +10,12 @@ import msgspec
 
 from monitor.archives.source import (
     FUNDING_AROUND,
+    HOUR_S,
     Fact,
     Kline,
     Page,
+    PastStep,
+    Rows,
     Series,
     Source,
     candle,
@@ -22,11 +25,9 @@ from monitor.archives.source import (
     paid,
     told,
 )
-from monitor.bars import Step
 from monitor.events import Instrument, Millis, OpenInterest
 from monitor.venue import Amount, Budget, Price, Rate, Request
 
-_HOUR_S = 3600
 _LIMIT = 1000
 
 
@@ -44,7 +45,7 @@ class Row(msgspec.Struct):
 class Candles(msgspec.Struct):
     """Answer of `candles/perpetualMarkets/…`, newest first."""
 
-    candles: list[msgspec.Raw]
+    candles: Rows
 
 
 class Payment(msgspec.Struct):
@@ -57,10 +58,10 @@ class Payment(msgspec.Struct):
 class Payments(msgspec.Struct):
     """Answer of `historicalFunding/…`, newest first."""
 
-    historicalFunding: list[msgspec.Raw]
+    historicalFunding: Rows
 
 
-def parse_candles(body: bytes, of: Instrument, _step: Step) -> Page:
+def parse_candles(body: bytes, of: Instrument, _step: PastStep) -> Page:
     """Answer of `candles/perpetualMarkets/…`: prices, and the open interest of the opening instant."""
 
     def facts(row: Row) -> list[Fact]:
@@ -69,20 +70,19 @@ def parse_candles(body: bytes, of: Instrument, _step: Step) -> Page:
         held = row.startingOpenInterest
         return prices if held is None else [*prices, OpenInterest(of, time, held)]
 
-    rows = decoded(body, Candles).candles
-    return told(rows, Row, facts, more=len(rows) >= _LIMIT)
+    return told(decoded(body, Candles).candles, Row, facts, _LIMIT)
 
 
-def parse_funding(body: bytes, of: Instrument, _step: Step) -> Page:
+def parse_funding(body: bytes, of: Instrument, _step: PastStep) -> Page:
     """Answer of `historicalFunding/…`."""
-    rows = decoded(body, Payments).historicalFunding
-    return told(
-        rows, Payment, lambda row: [paid(of, instant(row.effectiveAt), row.rate, _HOUR_S)],
-        more=len(rows) >= _LIMIT,
-    )  # fmt: skip
+
+    def facts(row: Payment) -> list[Fact]:
+        return [paid(of, instant(row.effectiveAt), row.rate, HOUR_S)]
+
+    return told(decoded(body, Payments).historicalFunding, Payment, facts, _LIMIT)
 
 
-def _candles(of: Instrument, start: Millis, end: Millis, step: Step) -> Request:
+def _candles(of: Instrument, start: Millis, end: Millis, step: PastStep) -> Request:
     every = {"day": "1DAY", "hour": "1HOUR"}[step]
     # One more millisecond, as the documents do not say whether the end belongs to the span: the candle
     # that opens there tells the open interest of the last close.
@@ -93,7 +93,7 @@ def _candles(of: Instrument, start: Millis, end: Millis, step: Step) -> Request:
     )
 
 
-def _funding(of: Instrument, _start: Millis, end: Millis, _step: Step) -> Request:
+def _funding(of: Instrument, _start: Millis, end: Millis, _step: PastStep) -> Request:
     return Request(f"/v4/historicalFunding/{of.symbol}?effectiveBeforeOrAt={iso(end)}&limit={_LIMIT}")
 
 
@@ -105,7 +105,7 @@ def perpetuals(asset: str) -> list[Instrument]:
             symbol=f"{asset}-USD",
             asset=asset,
             oi_sides_reason="one side: by the protocol, not stated in its documents",
-            funding_interval_s=_HOUR_S,
+            funding_interval_s=HOUR_S,
         )
     ]
 

@@ -13,9 +13,10 @@ import msgspec
 
 from monitor.archives.source import (
     FUNDING_AROUND,
-    Fact,
     Kline,
     Page,
+    PastStep,
+    Rows,
     Series,
     Source,
     candle,
@@ -23,7 +24,6 @@ from monitor.archives.source import (
     paid,
     told,
 )
-from monitor.bars import Step
 from monitor.events import Instrument, Millis, OpenInterest
 from monitor.venue import (
     Amount,
@@ -37,7 +37,7 @@ from monitor.venue import (
 )
 
 _STATS_LIMIT, _FUNDING_LIMIT = 100, 1000
-_CODE: dict[Step, str] = {"day": "1d", "hour": "1h"}
+_CODE: dict[PastStep, str] = {"day": "1d", "hour": "1h"}
 
 
 class Contract(msgspec.Struct):
@@ -79,7 +79,7 @@ def parse_instruments(bodies: Sequence[bytes]) -> list[Instrument]:
         Unreadable: by an answer.
     """
     found = []
-    for row in (decoded(bytes(raw), Contract) for body in bodies for raw in decoded(body, list[msgspec.Raw])):
+    for row in (one for body in bodies for one in decoded(body, list[Contract])):
         base, _, quote = row.name.partition("_")
         asset, multiplier = asset_of(base)
         inverse = row.type == "inverse"
@@ -100,51 +100,43 @@ def parse_instruments(bodies: Sequence[bytes]) -> list[Instrument]:
     return found
 
 
-def parse_stats(body: bytes, of: Instrument, _step: Step) -> Page:
+def parse_stats(body: bytes, of: Instrument, _step: PastStep) -> Page:
     """Answer of `contract_stats`."""
-    rows = decoded(body, list[msgspec.Raw])
     return told(
-        rows, Stats, lambda row: [OpenInterest(of, row.time * 1000, row.open_interest)],
-        more=len(rows) >= _STATS_LIMIT,
+        decoded(body, Rows), Stats, lambda row: [OpenInterest(of, row.time * 1000, row.open_interest)],
+        _STATS_LIMIT,
     )  # fmt: skip
 
 
-def parse_funding(body: bytes, of: Instrument, _step: Step) -> Page:
+def parse_funding(body: bytes, of: Instrument, _step: PastStep) -> Page:
     """Answer of `funding_rate`."""
-    rows = decoded(body, list[msgspec.Raw])
-    return told(
-        rows, Payment, lambda row: [paid(of, row.t * 1000, row.r, None)], more=len(rows) >= _FUNDING_LIMIT
-    )
+    return told(decoded(body, Rows), Payment, lambda row: [paid(of, row.t * 1000, row.r)], _FUNDING_LIMIT)
 
 
-def parse_candles(body: bytes, _of: Instrument, _step: Step) -> Page:
+def parse_candles(body: bytes, _of: Instrument, _step: PastStep) -> Page:
     """Answer of `candlesticks`."""
-
-    def facts(row: Row) -> list[Fact]:
-        return candle(Kline(row.t * 1000, row.o, row.h, row.l, row.c))
-
-    return told(decoded(body, list[msgspec.Raw]), Row, facts, more=False)
+    return told(decoded(body, Rows), Row, lambda row: candle(Kline(row.t * 1000, row.o, row.h, row.l, row.c)))
 
 
 def _market(of: Instrument) -> str:
     return f"/api/v4/futures/{'btc' if of.margin == 'inverse' else 'usdt'}"
 
 
-def _stats(of: Instrument, start: Millis, _end: Millis, step: Step) -> Request:
+def _stats(of: Instrument, start: Millis, _end: Millis, step: PastStep) -> Request:
     return Request(
         f"{_market(of)}/contract_stats?contract={of.symbol}&from={start // 1000}"
         f"&interval={_CODE[step]}&limit={_STATS_LIMIT}"
     )
 
 
-def _funding(of: Instrument, start: Millis, end: Millis, _step: Step) -> Request:
+def _funding(of: Instrument, start: Millis, end: Millis, _step: PastStep) -> Request:
     return Request(
         f"{_market(of)}/funding_rate?contract={of.symbol}"
         f"&from={start // 1000}&to={end // 1000}&limit={_FUNDING_LIMIT}"
     )
 
 
-def _candles(of: Instrument, start: Millis, end: Millis, step: Step) -> Request:
+def _candles(of: Instrument, start: Millis, end: Millis, step: PastStep) -> Request:
     return Request(
         f"{_market(of)}/candlesticks?contract=mark_{of.symbol}"
         f"&from={start // 1000}&to={end // 1000}&interval={_CODE[step]}"

@@ -11,9 +11,11 @@ import orjson
 
 from monitor.archives.source import (
     FUNDING_AROUND,
-    Fact,
+    HOUR_S,
     Kline,
     Page,
+    PastStep,
+    Rows,
     Series,
     Source,
     candle,
@@ -21,12 +23,10 @@ from monitor.archives.source import (
     paid,
     told,
 )
-from monitor.bars import Step
 from monitor.events import Instrument, Millis
 from monitor.venue import Price, Rate, Request, Time
 from monitor.venues.hyperliquid import HYPERLIQUID
 
-_HOUR_S = 3600
 _FUNDING_LIMIT = 500
 
 
@@ -47,30 +47,25 @@ class Row(msgspec.Struct):
     c: Price
 
 
-def parse_funding(body: bytes, of: Instrument, _step: Step) -> Page:
+def parse_funding(body: bytes, of: Instrument, _step: PastStep) -> Page:
     """Answer of `fundingHistory`."""
-    rows = decoded(body, list[msgspec.Raw])
     return told(
-        rows, Payment, lambda row: [paid(of, row.time, row.fundingRate, _HOUR_S)],
-        more=len(rows) >= _FUNDING_LIMIT,
+        decoded(body, Rows), Payment, lambda row: [paid(of, row.time, row.fundingRate, HOUR_S)],
+        _FUNDING_LIMIT,
     )  # fmt: skip
 
 
-def parse_candles(body: bytes, _of: Instrument, _step: Step) -> Page:
+def parse_candles(body: bytes, _of: Instrument, _step: PastStep) -> Page:
     """Answer of `candleSnapshot`."""
-
-    def facts(row: Row) -> list[Fact]:
-        return candle(Kline(row.t, row.o, row.h, row.l, row.c))
-
-    return told(decoded(body, list[msgspec.Raw]), Row, facts, more=False)
+    return told(decoded(body, Rows), Row, lambda row: candle(Kline(row.t, row.o, row.h, row.l, row.c)))
 
 
-def _funding(of: Instrument, start: Millis, end: Millis, _step: Step) -> Request:
+def _funding(of: Instrument, start: Millis, end: Millis, _step: PastStep) -> Request:
     asked = {"type": "fundingHistory", "coin": of.symbol, "startTime": start, "endTime": end}
     return Request("/info", weight=45, body=orjson.dumps(asked).decode())  # 20, and one for 20 rows
 
 
-def _candles(of: Instrument, start: Millis, end: Millis, step: Step) -> Request:
+def _candles(of: Instrument, start: Millis, end: Millis, step: PastStep) -> Request:
     every = {"day": "1d", "hour": "1h"}[step]
     span = {"coin": of.symbol, "interval": every, "startTime": start, "endTime": end}
     return Request("/info", weight=30, body=orjson.dumps({"type": "candleSnapshot", "req": span}).decode())

@@ -11,23 +11,25 @@ import msgspec
 
 from monitor.archives.source import (
     FUNDING_AROUND,
+    HOUR_S,
     Fact,
     Kline,
     Page,
+    PastStep,
+    Rows,
     Series,
     Source,
     candle,
     decoded,
+    each,
     instant,
     paid,
-    size,
     told,
 )
-from monitor.bars import Step
+from monitor.bars import STEPS
 from monitor.events import Instrument, Margin, Millis, OpenInterest, Unit
-from monitor.venue import Amount, Budget, Price, Rate, Refused, Request, Time, Unreadable
+from monitor.venue import Amount, Budget, Rate, Refused, Request, Time, Unreadable
 
-_HOUR_S = 3600
 _FIRST_MILLIS = 10**11
 """Times below it are seconds: copies of answers have both."""
 
@@ -45,7 +47,7 @@ class Analytics(msgspec.Struct):
     """The `result` of an analytics answer."""
 
     timestamp: list[Time]
-    data: list[msgspec.Raw]
+    data: Rows
     more: bool = False
 
 
@@ -56,20 +58,14 @@ class Analysed(msgspec.Struct):
     errors: list[msgspec.Raw] = []
 
 
-class Row(msgspec.Struct):
-    """A row of `charts/v1/mark/…`."""
-
-    time: Time
-    open: Price
-    high: Price
-    low: Price
-    close: Price
+class Row(Kline, array_like=False):
+    """A row of `charts/v1/mark/…`, by the names of its fields."""
 
 
 class Candles(msgspec.Struct):
     """Answer of `charts/v1/mark/…`."""
 
-    candles: list[msgspec.Raw]
+    candles: Rows
     more_candles: bool = False
 
 
@@ -83,63 +79,57 @@ class Payment(msgspec.Struct):
 class Rates(msgspec.Struct):
     """Answer of `historicalfundingrates`."""
 
-    rates: list[msgspec.Raw]
+    rates: Rows
 
 
-def parse_open_interest(body: bytes, of: Instrument, step: Step) -> Page:
+def parse_open_interest(body: bytes, of: Instrument, step: PastStep) -> Page:
     """Answer of `analytics/…/open-interest`."""
     said = decoded(body, Analysed)
     if said.result is None or said.errors:
         raise Refused(b" ".join(bytes(one) for one in said.errors)[:200].decode(errors="replace"))
-    opened = iter(said.result.timestamp)
-    if len(said.result.timestamp) != len(said.result.data):
+    times, values = said.result.timestamp, said.result.data
+    if len(times) != len(values):
         raise Unreadable("not as many times as values")
-    page = Page(more=said.result.more)
-    for raw in said.result.data:
-        time = next(opened)
-        millis = time * 1000 if time < _FIRST_MILLIS else time
-        try:
-            page.facts.append(OpenInterest(of, millis + size(step), decoded(bytes(raw), Held).close))
-        except Unreadable as error:
-            page.unread += 1
-            page.why = str(error)
-    if page.unread and not page.facts:
-        raise Unreadable(page.why)
+
+    def facts(row: tuple[Millis, msgspec.Raw]) -> list[Fact]:
+        opened = row[0] * 1000 if row[0] < _FIRST_MILLIS else row[0]
+        return [OpenInterest(of, opened + STEPS[step], decoded(bytes(row[1]), Held).close)]
+
+    page = each(list(zip(times, values, strict=True)), facts)
+    page.more = said.result.more
     return page
 
 
-def parse_candles(body: bytes, _of: Instrument, _step: Step) -> Page:
+def parse_candles(body: bytes, _of: Instrument, _step: PastStep) -> Page:
     """Answer of `charts/v1/mark/…`."""
-
-    def facts(row: Row) -> list[Fact]:
-        return candle(Kline(row.time, row.open, row.high, row.low, row.close))
-
     said = decoded(body, Candles)
-    return told(said.candles, Row, facts, more=said.more_candles)
+    page = told(said.candles, Row, candle)
+    page.more = said.more_candles
+    return page
 
 
-def parse_funding(body: bytes, of: Instrument, _step: Step) -> Page:
+def parse_funding(body: bytes, of: Instrument, _step: PastStep) -> Page:
     """Answer of `historicalfundingrates`."""
 
     def facts(row: Payment) -> list[Fact]:
-        return [paid(of, instant(row.timestamp), row.relativeFundingRate, _HOUR_S)]
+        return [paid(of, instant(row.timestamp), row.relativeFundingRate, HOUR_S)]
 
-    return told(decoded(body, Rates).rates, Payment, facts, more=False)
+    return told(decoded(body, Rates).rates, Payment, facts)
 
 
-def _open_interest(of: Instrument, start: Millis, end: Millis, step: Step) -> Request:
+def _open_interest(of: Instrument, start: Millis, end: Millis, step: PastStep) -> Request:
     return Request(
         f"/api/charts/v1/analytics/{of.symbol}/open-interest"
-        f"?since={start // 1000}&to={end // 1000}&interval={size(step) // 1000}"
+        f"?since={start // 1000}&to={end // 1000}&interval={STEPS[step] // 1000}"
     )
 
 
-def _candles(of: Instrument, start: Millis, end: Millis, step: Step) -> Request:
+def _candles(of: Instrument, start: Millis, end: Millis, step: PastStep) -> Request:
     every = {"day": "1d", "hour": "1h"}[step]
     return Request(f"/api/charts/v1/mark/{of.symbol}/{every}?from={start // 1000}&to={end // 1000}")
 
 
-def _funding(of: Instrument, _start: Millis, _end: Millis, _step: Step) -> Request:
+def _funding(of: Instrument, _start: Millis, _end: Millis, _step: PastStep) -> Request:
     return Request(f"/derivatives/api/v4/historicalfundingrates?symbol={of.symbol}")
 
 
@@ -157,7 +147,7 @@ def perpetuals(asset: str) -> list[Instrument]:
             margin=margin,
             oi_unit=unit,
             oi_sides_reason="one side: assumed, the venue's documents do not say",
-            funding_interval_s=_HOUR_S,
+            funding_interval_s=HOUR_S,
         )
         for prefix, margin, unit in kinds
     ]

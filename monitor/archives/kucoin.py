@@ -15,6 +15,8 @@ from monitor.archives.source import (
     FUNDING_AROUND,
     Kline,
     Page,
+    PastStep,
+    Rows,
     Series,
     Source,
     candle,
@@ -22,7 +24,6 @@ from monitor.archives.source import (
     paid,
     told,
 )
-from monitor.bars import Step
 from monitor.events import Instrument, Millis, OpenInterest
 from monitor.venue import (
     Amount,
@@ -45,7 +46,7 @@ class Answer(msgspec.Struct):
 
     code: str
     msg: str = ""
-    data: list[msgspec.Raw] | None = None
+    data: Rows | None = None
 
 
 class Contract(msgspec.Struct):
@@ -73,7 +74,7 @@ class Payment(msgspec.Struct):
     timepoint: Time
 
 
-def _rows(body: bytes) -> list[msgspec.Raw]:
+def _rows(body: bytes) -> Rows:
     said = decoded(body, Answer)
     if said.code != "200000":
         raise Refused(f"{said.code} {said.msg}")
@@ -108,31 +109,24 @@ def parse_instruments(bodies: Sequence[bytes]) -> list[Instrument]:
     return found
 
 
-def parse_open_interest(body: bytes, of: Instrument, _step: Step) -> Page:
+def parse_open_interest(body: bytes, of: Instrument, _step: PastStep) -> Page:
     """Answer of `open-interest` with an interval."""
-    rows = _rows(body)
     return told(
-        rows, Held, lambda row: [OpenInterest(of, row.ts, row.openInterest)],
-        more=len(rows) >= _OPEN_INTEREST_LIMIT,
-    )  # fmt: skip
+        _rows(body), Held, lambda row: [OpenInterest(of, row.ts, row.openInterest)], _OPEN_INTEREST_LIMIT
+    )
 
 
-def parse_funding(body: bytes, of: Instrument, _step: Step) -> Page:
+def parse_funding(body: bytes, of: Instrument, _step: PastStep) -> Page:
     """Answer of `contract/funding-rates`."""
-    rows = _rows(body)
-    return told(
-        rows, Payment, lambda row: [paid(of, row.timepoint, row.fundingRate, None)],
-        more=len(rows) >= _FUNDING_LIMIT,
-    )  # fmt: skip
+    return told(_rows(body), Payment, lambda row: [paid(of, row.timepoint, row.fundingRate)], _FUNDING_LIMIT)
 
 
-def parse_klines(body: bytes, _of: Instrument, _step: Step) -> Page:
+def parse_klines(body: bytes, _of: Instrument, _step: PastStep) -> Page:
     """Answer of `kline/query`."""
-    rows = _rows(body)
-    return told(rows, Kline, candle, more=len(rows) >= _KLINE_LIMIT)
+    return told(_rows(body), Kline, candle, _KLINE_LIMIT)
 
 
-def _open_interest(of: Instrument, start: Millis, end: Millis, step: Step) -> Request:
+def _open_interest(of: Instrument, start: Millis, end: Millis, step: PastStep) -> Request:
     every = {"day": "1day", "hour": "1hour"}[step]
     return Request(
         f"/api/ua/v1/market/open-interest?symbol={of.symbol}&interval={every}"
@@ -141,11 +135,11 @@ def _open_interest(of: Instrument, start: Millis, end: Millis, step: Step) -> Re
     )
 
 
-def _funding(of: Instrument, start: Millis, end: Millis, _step: Step) -> Request:
+def _funding(of: Instrument, start: Millis, end: Millis, _step: PastStep) -> Request:
     return Request(f"/api/v1/contract/funding-rates?symbol={of.symbol}&from={start}&to={end}", weight=5)
 
 
-def _klines(of: Instrument, start: Millis, end: Millis, step: Step) -> Request:
+def _klines(of: Instrument, start: Millis, end: Millis, step: PastStep) -> Request:
     every = {"day": 1440, "hour": 60}[step]
     return Request(
         f"/api/v1/kline/query?symbol={of.symbol}&granularity={every}&from={start}&to={end}", weight=3

@@ -13,23 +13,25 @@ import msgspec
 
 from monitor.archives.source import (
     FUNDING_AROUND,
+    Fact,
     Kline,
     Page,
+    PastStep,
+    Rows,
     Series,
     Source,
     candle,
     decoded,
     paid,
-    size,
     told,
 )
-from monitor.bars import Step
+from monitor.bars import STEPS
 from monitor.events import Instrument, Millis, OpenInterest
 from monitor.venue import Amount, Rate, Refused, Request, Time
 from monitor.venues.okx import OKX
 
 _OPEN_INTEREST_LIMIT, _FUNDING_LIMIT, _CANDLE_LIMIT = 100, 400, 100
-_CODE: dict[Step, str] = {"day": "1Dutc", "hour": "1H"}
+_CODE: dict[PastStep, str] = {"day": "1Dutc", "hour": "1H"}
 
 
 class Answer(msgspec.Struct):
@@ -37,7 +39,7 @@ class Answer(msgspec.Struct):
 
     code: str
     msg: str = ""
-    data: list[msgspec.Raw] = []
+    data: Rows = []
 
 
 class Held(msgspec.Struct, array_like=True):
@@ -55,50 +57,45 @@ class Payment(msgspec.Struct):
     realizedRate: Rate | Literal[""] | None = None
 
 
-def _rows(body: bytes) -> list[msgspec.Raw]:
+def _rows(body: bytes) -> Rows:
     said = decoded(body, Answer)
     if said.code != "0":
         raise Refused(f"{said.code} {said.msg}")
     return said.data
 
 
-def parse_open_interest(body: bytes, of: Instrument, step: Step) -> Page:
+def parse_open_interest(body: bytes, of: Instrument, step: PastStep) -> Page:
     """Answer of `open-interest-history`."""
-    rows = _rows(body)
     return told(
-        rows, Held, lambda row: [OpenInterest(of, row.time + size(step), row.contracts)],
-        more=len(rows) >= _OPEN_INTEREST_LIMIT,
+        _rows(body), Held, lambda row: [OpenInterest(of, row.time + STEPS[step], row.contracts)],
+        _OPEN_INTEREST_LIMIT,
     )  # fmt: skip
 
 
-def parse_funding(body: bytes, of: Instrument, _step: Step) -> Page:
+def parse_funding(body: bytes, of: Instrument, _step: PastStep) -> Page:
     """Answer of `funding-rate-history`."""
 
-    def rate(row: Payment) -> float:
-        return row.realizedRate if isinstance(row.realizedRate, float) else row.fundingRate
+    def facts(row: Payment) -> list[Fact]:
+        rate = row.realizedRate if isinstance(row.realizedRate, float) else row.fundingRate
+        return [paid(of, row.fundingTime, rate)]
 
-    rows = _rows(body)
-    return told(
-        rows, Payment, lambda row: [paid(of, row.fundingTime, rate(row), None)],
-        more=len(rows) >= _FUNDING_LIMIT,
-    )  # fmt: skip
+    return told(_rows(body), Payment, facts, _FUNDING_LIMIT)
 
 
-def parse_candles(body: bytes, _of: Instrument, _step: Step) -> Page:
+def parse_candles(body: bytes, _of: Instrument, _step: PastStep) -> Page:
     """Answer of `history-mark-price-candles`."""
-    rows = _rows(body)
-    return told(rows, Kline, candle, more=len(rows) >= _CANDLE_LIMIT)
+    return told(_rows(body), Kline, candle, _CANDLE_LIMIT)
 
 
-def _open_interest(of: Instrument, start: Millis, end: Millis, step: Step) -> Request:
+def _open_interest(of: Instrument, start: Millis, end: Millis, step: PastStep) -> Request:
     # The documents do not say whether the ends belong to the span.
     return Request(
         f"/api/v5/rubik/stat/contracts/open-interest-history?instId={of.symbol}&period={_CODE[step]}"
-        f"&begin={start - size(step) - 1}&end={end + 1}&limit={_OPEN_INTEREST_LIMIT}"
+        f"&begin={start - STEPS[step] - 1}&end={end + 1}&limit={_OPEN_INTEREST_LIMIT}"
     )
 
 
-def _funding(of: Instrument, start: Millis, end: Millis, _step: Step) -> Request:
+def _funding(of: Instrument, start: Millis, end: Millis, _step: PastStep) -> Request:
     # `after` asks for what is earlier, `before` for what is later, both without the moment itself.
     return Request(
         f"/api/v5/public/funding-rate-history?instId={of.symbol}"
@@ -106,7 +103,7 @@ def _funding(of: Instrument, start: Millis, end: Millis, _step: Step) -> Request
     )
 
 
-def _candles(of: Instrument, start: Millis, end: Millis, step: Step) -> Request:
+def _candles(of: Instrument, start: Millis, end: Millis, step: PastStep) -> Request:
     return Request(
         f"/api/v5/market/history-mark-price-candles?instId={of.symbol}&bar={_CODE[step]}"
         f"&before={start - 1}&after={end + 1}&limit={_CANDLE_LIMIT}"

@@ -9,12 +9,12 @@ from math import isfinite
 import msgspec
 import polars as pl
 
-from monitor.archives.source import Candle, Fact, size
-from monitor.bars import BAR, Step
+from monitor.archives.source import Candle, Fact, PastStep
+from monitor.bars import BAR, STEPS
 from monitor.events import Funding, Instrument, Mark, Millis, OpenInterest
 from monitor.ladder import DAY, HOUR, MINUTE
 
-CLOSE_WITHIN = 12
+LAST_PART = 12
 """A value is that of the close if it is of the last twelfth of the bar: two hours of a day."""
 _EIGHT_HOURS = 8 * HOUR
 
@@ -22,7 +22,7 @@ Span = tuple[Millis, Millis]
 """From an opening time up to, and without, another."""
 
 
-def bars(of: Instrument, step: Step, span: Span, facts: Iterable[Fact]) -> pl.DataFrame:
+def bars(of: Instrument, step: PastStep, span: Span, facts: Iterable[Fact]) -> pl.DataFrame:
     """Bars of one instrument within a span, of facts in any order, repeated or from outside it.
 
     `native` and `coins` are those of the instant of the close, one side; `usd` is theirs at the close's
@@ -34,7 +34,7 @@ def bars(of: Instrument, step: Step, span: Span, facts: Iterable[Fact]) -> pl.Da
     Returns:
         A table of `BAR`, by time. A row only where something is known.
     """
-    length = size(step)
+    length = STEPS[step]
     told = _sorted(facts, length)
     funding = _funding(told.payments, length)
     rows = []
@@ -111,7 +111,7 @@ def _closes(time: Millis, length: Millis) -> Millis:
 
 
 def _near_close(time: Millis, bar: Millis, length: Millis) -> bool:
-    return bar + length - time <= length // CLOSE_WITHIN
+    return bar + length - time <= length // LAST_PART
 
 
 def _amounts(
@@ -158,9 +158,9 @@ def _funding(payments: dict[Millis, Funding], length: Millis) -> dict[Millis, fl
     }
 
 
-def missing(times: Iterable[Millis], step: Step, span: Span) -> list[Span]:
+def missing(times: Iterable[Millis], step: PastStep, span: Span) -> list[Span]:
     """The spans of bars that are not among these times, oldest first."""
-    length, there = size(step), set(times)
+    length, there = STEPS[step], set(times)
     found: list[Span] = []
     for time in range(span[0], span[1], length):
         if time in there:

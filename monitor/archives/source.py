@@ -15,12 +15,13 @@ from typing import Literal, TypeAlias, TypeVar
 import msgspec
 import polars as pl
 
-from monitor.bars import STEPS, Step
 from monitor.events import Funding, Instrument, Mark, Millis, OpenInterest
 from monitor.ladder import HOUR
 from monitor.venue import Budget, InstrumentList, Price, Request, Time, Unreadable
 
 Row = TypeVar("Row")
+PastStep: TypeAlias = Literal["hour", "day"]
+"""Bars that venues are asked for; minutes are only known to who was there."""
 
 
 class Candle(msgspec.Struct, frozen=True, gc=False):
@@ -51,9 +52,9 @@ class Page(msgspec.Struct):
 class Series(msgspec.Struct, frozen=True, kw_only=True):
     """One kind of question, and how its answers are read."""
 
-    request: Callable[[Instrument, Millis, Millis, Step], Request]
+    request: Callable[[Instrument, Millis, Millis, PastStep], Request]
     """For the rows of a span, both ends included; rows from outside it do no harm."""
-    parse: Callable[[bytes, Instrument, Step], Page]
+    parse: Callable[[bytes, Instrument, PastStep], Page]
     """Answer → facts.
 
     Raises:
@@ -90,7 +91,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     rest_url: str
     budget: Budget
     series: tuple[Series, ...]
-    bars: dict[Step, int]
+    bars: dict[PastStep, int]
     """Bars that are asked for at once, by step. They are stored together."""
     instruments: InstrumentList | None = None
     """As the live connector reads them, so that the same contracts are counted in the same way."""
@@ -105,6 +106,10 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
 FUNDING_AROUND = 8 * HOUR
 """The payment before the span tells the interval of its first; the one after it covers its last hour."""
+HOUR_S = HOUR // 1000
+"""Interval of funding that is paid hourly, in seconds."""
+Rows: TypeAlias = list[msgspec.Raw]
+"""Rows of an answer that are yet to be read: one by one, so that a bad one spoils no other."""
 
 
 def decoded(body: bytes, kind: type[Row]) -> Row:
@@ -119,23 +124,34 @@ def decoded(body: bytes, kind: type[Row]) -> Row:
         raise Unreadable(str(error) or "nested too deep") from error
 
 
-def told(
-    rows: Sequence[msgspec.Raw], kind: type[Row], facts: Callable[[Row], Iterable[Fact]], *, more: bool,
-) -> Page:  # fmt: skip
+def each(rows: Sequence[Row], facts: Callable[[Row], Iterable[Fact]]) -> Page:
     """Facts of the rows that can be read; one that cannot is counted and spoils no other.
 
     Raises:
         Unreadable: none of them can.
     """
-    page = Page(more=more)
+    page = Page()
     for row in rows:
         try:
-            page.facts.extend(facts(decoded(bytes(row), kind)))
-        except (Unreadable, ValueError) as error:
+            page.facts.extend(facts(row))
+        except (Unreadable, ValueError, msgspec.ValidationError) as error:
             page.unread += 1
             page.why = str(error)
     if rows and page.unread == len(rows):
         raise Unreadable(page.why)
+    return page
+
+
+def told(
+    rows: Rows, kind: type[Row], facts: Callable[[Row], Iterable[Fact]], limit: int | None = None
+) -> Page:
+    """Facts of `each` row of a kind; as many as `limit`, and the answer was cut.
+
+    Raises:
+        Unreadable: none of the rows can be read.
+    """
+    page = each(rows, lambda raw: facts(decoded(bytes(raw), kind)))
+    page.more = limit is not None and len(rows) >= limit
     return page
 
 
@@ -156,14 +172,9 @@ def candle(row: Kline) -> list[Fact]:
     return [Candle(row.time, row.open, row.high, row.low, row.close)]
 
 
-def paid(of: Instrument, time: Millis, rate: float, interval_s: int | None) -> Funding:
+def paid(of: Instrument, time: Millis, rate: float, interval_s: int | None = None) -> Funding:
     """A payment; the interval is None where the venue does not tell it."""
     return Funding(of, time, rate, interval_s, None, "settled")
-
-
-def size(step: Step) -> Millis:
-    """Length of a bar."""
-    return STEPS[step]
 
 
 _INSTANT = re.compile(

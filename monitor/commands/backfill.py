@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from monitor.archives.past import Coverage, needed
-from monitor.archives.source import Source
+from monitor.archives.source import Source, date
 from monitor.backfill import Progress as Told, Report, backfill, choices_of, sources_of
 from monitor.clock import Clock
 from monitor.commands.live import writable
@@ -106,4 +105,4 @@ def _table(coverage: Sequence[Coverage], sources: Sequence[Source]) -> Table:
 
 
 def _day(time: Millis | None) -> str:
-    return "" if time is None else f"{datetime.fromtimestamp(time / 1000, UTC):%Y-%m-%d}"
+    return "" if time is None else date(time)

@@ -19,9 +19,9 @@ from rich.table import Table
 from rich.text import Text
 from yarl import URL
 
-from monitor.board import Key, Row, Truth, board
+from monitor.board import WEEKEND_GOLD, Key, Row, Truth, board, gold_proxy, heard_at
 from monitor.config import address
-from monitor.page import UNKNOWN, short, value_in_words
+from monitor.page import UNKNOWN, in_words, short, value_in_words
 
 TIMEOUT_S = 10.0
 LARGEST = 64 << 20
@@ -56,12 +56,15 @@ def show(url: str, *, as_json: bool) -> None:
         WrongAddress: the address is none.
         NoAnswer: nobody answers there, or not a monitor.
     """
-    rows = board(samples(asyncio.run(_fetch(url)), url))
+    known = samples(asyncio.run(_fetch(url)), url)
+    rows = board(known)
     if as_json:
         said = [_object(row) for row in rows]
         sys.stdout.buffer.write(orjson.dumps(said, option=orjson.OPT_APPEND_NEWLINE))
     else:
         _print(rows)
+        if (proxy := gold_proxy(known)) is not None:
+            Console(highlight=False).print(Text(f"{WEEKEND_GOLD}: {in_words(proxy, heard_at(known))}", "dim"))
 
 
 def of_listen(listen: str) -> str:

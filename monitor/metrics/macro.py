@@ -10,13 +10,28 @@ MACRO = (
         help="Volatility of bitcoin over that of gold: how much more risk capital it takes. Window in gold "
         "trading days; mid is the ratio, low and high end its 90 % interval.",
         view="ratio",
-        value=pl.col("value"),
+        value=pl.col("aligned"),
+    ),
+    Metric(
+        name="leverage_bitcoin_gold_own_clock_volatility_ratio",
+        help="The same with each annualised by its own clock over the same span: bitcoin's calendar days at "
+        "365, gold's trading days at 252. A check on the ratio; nothing is computed from it.",
+        view="ratio",
+        value=pl.col("own"),
     ),
     Metric(
         name="leverage_gold_price_usd",
-        help="Spot gold, dollars per troy ounce.",
+        help="Spot gold, dollars per troy ounce; while it rests its last price.",
         view="market",
         value=pl.col("gold_price_usd"),
+    ),
+    Metric(
+        name="leverage_gold_proxy_price_usd",
+        help="What stands for gold while spot gold rests (weekends, Good Friday, Christmas, New Year's Day), "
+        "else absent: perpetuals on gold and on tokens of an ounce, in dollars of a stablecoin. Tokens stand "
+        "5 to 20 bps above spot. To be shown only: no ratio, fair value or return is computed from it.",
+        view="gold_proxy",
+        value=pl.col("value"),
     ),
     Metric(
         name="leverage_gold_private_tonnes",

@@ -10,7 +10,8 @@ VOLATILITY = (
         help="Realised volatility, annualised at 365 days (gold: 252). Of 5m, and of 1h with estimator "
         "realized_variance: of marks at each tick, median over the scope's instruments. Of other windows and "
         "estimators: of bars of the asset's reference price, the median over the scope (1h: minutes, 24h: "
-        "5 minutes, 7d: hours, longer: days), when a bar closes.",
+        "5 minutes, 7d: hours, longer: days), when a bar closes. 126d: of the last 126 trading days of gold, "
+        "GOLD and BTC sampled at gold's times, both at 252; their quotient is the volatility ratio.",
         view="asset_window_estimator",
         value=pl.col("value"),
     ),

@@ -17,7 +17,7 @@ from monitor.ladder import DAY, HOUR
 from monitor.macro import Told
 from monitor.simulated.market import Market
 from monitor.simulated.noise import key_of, waves
-from monitor.sources import SOURCES, cftc, etf, etf_assets, gold, gvz, supply
+from monitor.sources import SOURCES, cftc, etf, etf_assets, gold, gold_proxy, gvz, supply
 from monitor.sources.source import as_of
 from monitor.valuation import bitcoin_height
 
@@ -26,6 +26,8 @@ SOURCE = "simulated"
 
 _OUNCE_USD = 4150.0
 _OUNCE = ((120 * DAY, 0.05), (6 * DAY, 0.018), (DAY, 0.016))
+_PROXIES = {"binance_xau": ("XAUUSDT", 1.0), "okx_xaut": ("XAUT-USDT-SWAP", 1.001)}
+"""Symbol, and what a token stands above spot (venues.md section 17: 5 to 20 bps)."""
 _CME = {"133741": 25_000.0, "133742": 30_000.0, "146021": 40_000.0, "146022": 90_000.0}
 """Contracts."""
 _OPEN = ((150 * DAY, 0.25), (21 * DAY, 0.10), (7 * DAY, 0.03))
@@ -54,6 +56,7 @@ def _told(seed: int, now: Millis) -> Mapping[str, Told]:
     frames = {
         "lbma_pm": _prices(seed, _fixings(today)),
         "gold_api": _prices(seed, [_traded(today)]),
+        **{name: _proxy(seed, now, *of) for name, of in _PROXIES.items()},
         **dict.fromkeys(("mempool", "blockstream"), _height(now, today.date())),
         "ultrasound": _at(now, "supply_coins", 120.7e6).cast(supply.ETHER),
         "cftc": _reports(seed, today),
@@ -92,8 +95,18 @@ def _traded(now: datetime) -> Millis:
     return _millis(now.date() - timedelta(days=day - _FRIDAY), _CLOSES)
 
 
+def _ounce(seed: int, time: Millis) -> float:
+    return _OUNCE_USD * exp(_noise(seed, "gold", time, _OUNCE))
+
+
+def _proxy(seed: int, now: Millis, symbol: str, premium: float) -> pl.DataFrame:
+    """Traded also while gold is not."""
+    frame = _at(now, "proxy_usd_oz", _ounce(seed, now) * premium)
+    return frame.with_columns(symbol=pl.lit(symbol)).cast(gold_proxy.SCHEMA)
+
+
 def _prices(seed: int, times: list[Millis]) -> pl.DataFrame:
-    prices = [_OUNCE_USD * exp(_noise(seed, "gold", time, _OUNCE)) for time in times]
+    prices = [_ounce(seed, time) for time in times]
     frame = pl.DataFrame({"time": times, "price_usd_oz": prices, "source": SOURCE})
     return frame.with_columns(_UTC).cast(gold.SCHEMA)
 

@@ -51,6 +51,7 @@ CLOCK: Millis = HOUR
 TABLE_OLDEST = 40 * DAY
 LIVE_OLDEST = 7 * DAY
 
+_MONDAY, _FRIDAY = 1, 5
 _NEW_YORK = pl.col("time").dt.convert_time_zone("America/New_York")
 _RESTS = (
     ((_NEW_YORK.dt.weekday() == 5) & (_NEW_YORK.dt.hour() >= 17))  # noqa: PLR2004 -- Friday's close
@@ -65,6 +66,44 @@ _CLOSE = (
     .dt.replace_time_zone("America/New_York")
     .dt.convert_time_zone("UTC")
 )
+_CHRISTMAS, _NEW_YEAR = (12, 25), (1, 1)
+
+
+def closed(now: Millis) -> bool:
+    """Whether spot gold rests: at a weekend, on Good Friday, at Christmas, on New Year's Day.
+
+    A day of gold begins at 18:00 in New York the evening before and ends at 17:00. A Christmas on a Saturday
+    is kept on the Friday before; one on a Sunday, as New Year's Day, on the Monday after. That is all that
+    is known of holidays: of 2020 to 2025 spot gold traded on every other weekday, on some until 13:00 only.
+    """
+    at = pl.DataFrame({"time": moments([now])})
+    if at.select(_RESTS).item():
+        return True
+    # The hour between 17:00 and 18:00 belongs to the day before and to the day after.
+    days = at.select(_NEW_YORK.dt.replace_time_zone(None).alias("time")).select(
+        (pl.col("time") + pl.duration(hours=hours)).dt.date().alias(f"{hours}") for hours in (6, 7)
+    )
+    return any(_holiday(day.year, day.month, day.day, day.isoweekday()) for day in days.row(0))
+
+
+def _holiday(year: int, month: int, day: int, weekday: int) -> bool:
+    if (month, day) in ((12, 24), (12, 26)):
+        return weekday == (_FRIDAY if day < _CHRISTMAS[1] else _MONDAY)
+    if (month, day) == (1, 2):
+        return weekday == _MONDAY
+    return (month, day) in (_CHRISTMAS, _NEW_YEAR, _good_friday(year))
+
+
+def _good_friday(year: int) -> tuple[int, int]:
+    """Month and day, two days before Easter (the anonymous Gregorian computus; Meeus 1991, chapter 8)."""
+    century, of_century = divmod(year, 100)
+    golden = year % 19
+    corrected = century - century // 4 - (8 * century + 13) // 25 + 15
+    epact = (19 * golden + corrected) % 30
+    epact -= (golden + 11 * epact) // 319
+    weekday = (2 * (century % 4) + 2 * (of_century // 4) - of_century % 4 + 32 - epact) % 7
+    month, day = divmod(epact + weekday + 114 - 2, 31)
+    return month, day + 1
 
 
 def _frame(time: pl.Series, prices: list[float], source: str) -> pl.DataFrame:

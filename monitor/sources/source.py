@@ -21,7 +21,8 @@ EARLIEST = pl.date(1968, 1, 1)
 """The first London price of gold; nothing here is older."""
 
 Kind = Literal[
-    "gold", "gold_future", "gold_tonnes", "height", "eth_supply", "cftc", "etf", "etf_assets", "gvz", "cme",
+    "gold", "gold_future", "gold_proxy", "gold_tonnes", "height", "eth_supply", "cftc", "etf", "etf_assets",
+    "gvz", "cme",
 ]  # fmt: skip
 Parser: TypeAlias = Callable[[bytes, Millis], pl.DataFrame]
 """Body and the present time → dated values, oldest first, in the schema of the kind.

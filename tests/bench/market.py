@@ -51,7 +51,7 @@ class Monthly:
         self.now = end
 
     def heard(self) -> list[Heard]:
-        """Two events of every instrument, told in one frame each."""
+        """Two events of every instrument, told in one frame each; venues agree on the price of an asset."""
         self._turn += 1
         wave = 1 + 0.001 * (self._turn % 7)
         received = self.now
@@ -60,7 +60,7 @@ class Monthly:
                 of.venue,
                 received - 1,
                 (
-                    Mark(of, received - 100, (100 + n % 50) * wave, (100 + n % 50) * 1.0),
+                    Mark(of, received - 100, 100 * wave * (1 + n % len(VENUES) / 10_000), 100.0),
                     OpenInterest(of, received - 100, (1e5 + n) * wave),
                 ),
             )
