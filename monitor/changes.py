@@ -46,15 +46,14 @@ Accused: TypeAlias = Mapping[int, Millis]
 _PLACES = 1 << 24
 """Numbers of a window's parts and assets: more than assets times venues."""
 _TODAY = (
-    pl.col(ASSET, "part_id", "expected", "perpetual", "scope", *SUMS),
-    (pl.col("liquidation_feed") != "none").alias("feed"),
+    pl.col(ASSET, "part_id", "expected", "perpetual", "scope", "fed", *SUMS),
     pl.when("fresh").then(NATIVE).alias("native"),
     pl.col("known_usd").alias("usd_now"),
 )
 # Sums of columns are far cheaper than sums of filtered ones: what does not count is null in them.
 _BOTH = (pl.col("native") > 0) & (pl.col("native_then") > 0)
 _WEIGHT = pl.col("known_then")
-_FED = pl.when("feed").then(_WEIGHT)
+_FED = pl.when("fed").then(_WEIGHT)
 _FLOW = pl.sum_horizontal(pl.col(f"{side}_usd") - pl.col(f"{side}_usd_then") for side in ("long", "short"))
 _INSTRUMENTS = (
     pl.col("number") + pl.col("part_id"),
@@ -109,8 +108,14 @@ def changes(
     """
     if not lags:
         return pl.DataFrame(schema=CHANGES), accused
+    # In the order of parts, so that groups are runs: they need not be looked for.
+    order = rows["part_id"].arg_sort()
     now_and_then = pl.concat(
-        [pl.concat([rows.select(_TODAY)] * len(lags)), pl.concat(lags.values())], how="horizontal"
+        [
+            pl.concat([rows.select(_TODAY)[order]] * len(lags)),
+            pl.concat([then[order] for then in lags.values()]),
+        ],
+        how="horizontal",
     )
     place = pl.int_range(pl.len(), dtype=pl.UInt32) // rows.height
     mine = (
@@ -122,6 +127,7 @@ def changes(
     )
     venues = (
         mine.lazy()
+        .with_columns(pl.col("number", _GROUP).set_sorted())
         .group_by("number", maintain_order=True)
         .agg(_OF_VENUE)
         .with_columns(growth=pl.when(pl.col("weight") > 0).then(_GROWTH / pl.col("weight")))
@@ -193,7 +199,7 @@ def _moves(mine: pl.DataFrame, lengths: Sequence[Millis | None]) -> pl.Series:
     measured = pl.col("seconds") >= pl.lit(least).gather(pl.col("number") // _PLACES)
     return (
         mine.lazy()
-        .select(_GROUP, square=pl.when(measured).then("square"))
+        .select(pl.col(_GROUP).set_sorted(), square=pl.when(measured).then("square"))
         .group_by(_GROUP, maintain_order=True)
         .agg(pl.col("square").median().sqrt().alias("realized_volatility"))
         .collect(optimizations=AS_WRITTEN)["realized_volatility"]

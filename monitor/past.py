@@ -329,7 +329,7 @@ class Past:
     ) -> dict[str, Any]:  # fmt: skip
         """The features of this instant: statistics of the days before, values of now."""
         of = self._assets.get(level["asset"])
-        row: dict[str, Any] = dict.fromkeys(_FEATURES)
+        row: dict[str, Any] = _UNKNOWN.copy()
         covered = level["coverage"] or 0.0
         row |= {"day": now / DAY - 1, "coverage": covered, "believed": covered, "days_before": 0}
         row |= {"usd": level["usd"], "price": level["reference"], "funding_8h": level["rate_8h"]}
@@ -479,6 +479,8 @@ _FEATURES = (
     "before_usd", "cusum", "aside",
     "return_1d", "return_3d", "dispersion",
 )  # fmt: skip
+
+_UNKNOWN = dict.fromkeys(_FEATURES)
 
 _LAGGED = ("days_before", "log_average", "log_mean", "growth_scale", "scale")
 """Features of a day that are of the days before it."""

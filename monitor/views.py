@@ -107,6 +107,7 @@ def fixed(taken: Taken, scope: Scope, feeds: Mapping[str, str]) -> pl.DataFrame:
             "oi_sides": pl.Series([str(of.oi_sides) for of in rows], dtype=pl.String),
             "oi_sides_reason": pl.Series([of.oi_sides_reason for of in rows], dtype=pl.String),
             "liquidation_feed": pl.Series([feeds.get(of.venue, "none") for of in rows], dtype=pl.String),
+            "fed": pl.Series([feeds.get(of.venue, "none") != "none" for of in rows], dtype=pl.Boolean),
             "counted": pl.Series([of.kind == "perpetual" for of in rows], dtype=pl.Boolean),
             "perpetual": pl.Series(
                 [of.kind == "perpetual" and listed for of, listed in zip(rows, taken.listed, strict=True)],
@@ -115,7 +116,11 @@ def fixed(taken: Taken, scope: Scope, feeds: Mapping[str, str]) -> pl.DataFrame:
             "scope": pl.Series([of.venue in scope.venues for of in rows], dtype=pl.Boolean),
             "expected": pl.Series([expected.get(of.asset, 0) for of in rows], dtype=pl.UInt32),
         }
-    )
+    ).with_columns(first_fed=_FLOWS & pl.when(_FLOWS).then("part_id").is_first_distinct())
+
+
+_FLOWS = pl.col("counted") & pl.col("fed")
+"""Whose liquidations are counted and told."""
 
 
 def _face(of: Instrument, unit: str) -> float:
@@ -270,14 +275,16 @@ def _flow(rows: pl.DataFrame) -> pl.DataFrame:
     """Liquidated dollars since the start by venue, asset and position; none where no feed exists."""
     sums = (
         rows.lazy()
-        .filter(pl.col("counted") & (pl.col("liquidation_feed") != "none"))
+        .filter(_FLOWS)
         .group_by("part_id", maintain_order=True)
-        .agg(pl.col("venue", "asset").first(), pl.col("long_usd", "short_usd").sum())
+        .agg(pl.col("long_usd", "short_usd").sum())
         .collect(optimizations=AS_WRITTEN)
     )
+    # A part stands where its first instrument does, in both.
+    names = rows.lazy().filter("first_fed").select("venue", "asset").collect(optimizations=AS_WRITTEN)
     positions = pl.Series("position", ["long", "short"]).gather([0] * sums.height + [1] * sums.height)
     both = pl.concat([sums["long_usd"], sums["short_usd"].alias("long_usd")]).alias("usd")
-    return pl.concat([sums.select("venue", "asset")] * 2).with_columns(positions, both)
+    return pl.concat([names] * 2).with_columns(positions, both)
 
 
 _MINE = pl.col("perpetual") & pl.col("scope")
