@@ -16,7 +16,7 @@ demo: .venv/.ready  ## simulated venues, the monitor and a Prometheus, until Ctr
 
 test: .venv/.ready tools  ## everything that must hold
 	@pytest -n 4 --dist worksteal -m "not live" $(ARGS) || [ $$? = 5 ]  # 5: none of these was asked for
-	@pytest -m live $(ARGS) || [ $$? = 5 ]
+	@pytest -n 2 --dist loadgroup -m live $(ARGS) || [ $$? = 5 ]
 
 bench: .venv/.ready  ## speed, as ratios measured side by side
 	@exec python tests/bench.py $(ARGS)

@@ -20,7 +20,7 @@ from monitor.metric import LABELS, WINDOWS, Metric
 from monitor.past import Looked, Past
 from monitor.phases import Thresholds
 from monitor.tables import Tables, Taken
-from monitor.views import CHANGES_EVERY, Memory, Scope, Views, fixed, look, remembered
+from monitor.views import Memory, Scope, Views, fixed, look, remembered
 
 
 class Family(msgspec.Struct, frozen=True):
@@ -113,44 +113,39 @@ class Core:
         closed = self._bars.push(taken.now, views.instrument)
         for minute in closed:
             self.past.add(minute)
-        slow = self._seldom(taken, views, steady=not closed)
+        slow = self._seldom(taken, views, closed=bool(closed))
         found = families(self._plan, of_instant(views, slow.looked), taken.version) | slow.families
         ordered = [found[metric.name] for metric in self._metrics if metric.name in found]
         return Samples(taken.now, ordered, views, slow.looked, closed)
 
-    def _seldom(self, taken: Taken, views: Views, *, steady: bool) -> _Slow:
-        """What years of bars and slow sources say, as it was within the last `CHANGES_EVERY`.
+    def _seldom(self, taken: Taken, views: Views, *, closed: bool) -> _Slow:
+        """What changes over windows, years of bars and slow sources say: anew when one of them was.
 
-        Changes over windows, on which it stands, are looked at as often. It is said anew at once where
-        instruments, sources or the past itself changed, or a minute closed (`steady` is false).
+        `closed`: whether a minute has just closed.
         """
-        slow, at = self._slow, (taken.now // CHANGES_EVERY, taken.version)
-        if (
-            slow is not None
-            and steady
-            and (slow.at, slow.past) == (at, self.past)
-            and slow.told is self.macro
-        ):
+        changes, of = views.asset_window, (taken.version, self.past)
+        slow = None if closed else self._slow
+        if slow is not None and slow.of == of and slow.changes is changes and slow.told is self.macro:
             return slow
         macro = self.macro
         if macro is not None and taken.now - macro.at > int(LIFE * self._scope.speed):
             macro = None
         looked = self.past.look(
-            taken.now, taken.version, views.instrument, views.asset, views.asset_window,
+            taken.now, taken.version, views.instrument, views.asset, changes,
             {} if macro is None else {asset: one.value for asset, one in macro.supplies.items()},
         )  # fmt: skip
         more, self.above = macro_frames(macro, views.asset, looked.frames, above=self.above)
         looked = msgspec.structs.replace(looked, frames={**looked.frames, **more})
-        found = families(self._plan, looked.frames, taken.version)
-        self._slow = _Slow(at, self.past, self.macro, looked, found)
+        found = families(self._plan, {"asset_window": changes, **looked.frames}, taken.version)
+        self._slow = _Slow(of, changes, self.macro, looked, found)
         return self._slow
 
 
 class _Slow(msgspec.Struct, frozen=True):
-    """What moves in steps of `CHANGES_EVERY`, and what it was said of."""
+    """What is the same at most ticks, and what it was said of."""
 
-    at: tuple[int, int]
-    past: Past
+    of: tuple[int, Past]
+    changes: pl.DataFrame
     told: Macro | None
     looked: Looked
     families: dict[str, Family]
@@ -179,12 +174,9 @@ def planned(metrics: Sequence[Metric]) -> Plan:
 
 
 def of_instant(views: Views, looked: Looked) -> dict[str, pl.DataFrame]:
-    """The views that every tick makes anew; those of `Looked.frames` are beside them."""
-    return {
-        "instrument": views.instrument, "flow": views.flow,
-        "asset": pl.concat([views.asset, looked.asset], how="horizontal"),
-        "asset_window": views.asset_window,
-    }  # fmt: skip
+    """The views that every tick makes anew; changes and `Looked.frames` are beside them."""
+    asset = pl.concat([views.asset, looked.asset], how="horizontal")
+    return {"instrument": views.instrument, "flow": views.flow, "asset": asset}
 
 
 def families(plan: Plan, frames: Mapping[str, pl.DataFrame], version: int) -> dict[str, Family]:

@@ -27,6 +27,14 @@ NOW = 1_790_755_200_000
 BTC, ETH = "BTC-USDT-SWAP", "ETH-USDT-SWAP"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests in which real time passes stand in two rows: the alerts, which mostly wait, and all others."""
+    for item in items:
+        if item.get_closest_marker("live") and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group("live"))
+
+
 async def until(true: Callable[[], object], seconds: float = 5.0) -> None:
     """Waits for something to become true, and fails if it does not in time."""
     async with asyncio.timeout(seconds):

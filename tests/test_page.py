@@ -92,7 +92,7 @@ def with_phase(samples: Samples, phase: Phase, verdict: str, **more: Any) -> Sam
         rows = [("BTC", one, float(one == said)) for one in words]
         frames[name] = pl.DataFrame(rows, schema=frames[name].schema, orient="row")
     looked = msgspec.structs.replace(samples.looked, asset=asset, frames=frames)
-    frames = of_instant(samples.views, looked) | dict(looked.frames)
+    frames = of_instant(samples.views, looked) | {"asset_window": samples.views.asset_window, **looked.frames}
     found = families(planned(METRICS), frames, 1)
     return msgspec.structs.replace(samples, looked=looked, families=list(found.values()))
 
