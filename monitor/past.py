@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -53,6 +54,10 @@ of it in a day, seventy per cent of that in forty minutes (methodology 3.5)."""
 IMPLIED_FACTOR = 5.0
 IMPLIED_USD = 1e8
 """Open interest that fell by both, dollars and multiples of what was liquidated, contradicts the feeds."""
+
+
+_Over = Callable[[str, str], float | None]
+"""Window and column of an asset's changes → what it says; None if nothing."""
 
 
 class _Asset(msgspec.Struct):
@@ -242,19 +247,18 @@ class Past:
         estimates that need no source, so that it is the same after a restart.
         """
         since = self._since_close(version, instrument)
-        windows: dict[str, dict[str, dict[str, Any]]] = {}
-        for row in changes.iter_rows(named=True):
-            windows.setdefault(row["asset"], {})[row["window"]] = row
+        told = _told(changes)
         rows, phases, verdicts, kinds, horizons, aside = [], [], [], [], [], []
         for level in asset.iter_rows(named=True):
             name = level["asset"]
-            found = self._row(now, level, since.get(level["asset_id"]), windows.get(name, {}))
-            state, row = self._state(name, found, windows.get(name, {}).get("4h"))
+            over = partial(told, name)
+            found = self._row(now, level, since.get(level["asset_id"]), over)
+            state, row = self._state(name, found, over("4h", "growth"))
             rows.append(self._shown(now, level, state, row, (supplies or {}).get(name)))
             phases += [(name, phase, float(state.phase == phase)) for phase in PHASES]
             said = verdict(state, row, row["day"], self._machine.thresholds)
             verdicts += [(name, one, float(said == one)) for one in VERDICTS]
-            kinds += self._kinds(now, name, state, row, windows.get(name, {}))
+            kinds += self._kinds(now, name, state, row, over)
             known = RELAPSE.get(state.phase, {})
             horizons += [(name, f"{length}d", count / of) for length, (count, of) in known.items()]
             if (of := self._assets.get(name)) is not None:
@@ -324,18 +328,17 @@ class Past:
         )
 
     def _row(
-        self, now: Millis, level: Mapping[str, Any], since: Mapping[str, Any] | None,
-        windows: Mapping[str, Mapping[str, Any]],
-    ) -> dict[str, Any]:  # fmt: skip
+        self, now: Millis, level: Mapping[str, Any], since: Mapping[str, Any] | None, over: _Over
+    ) -> dict[str, Any]:
         """The features of this instant: statistics of the days before, values of now."""
         of = self._assets.get(level["asset"])
         row: dict[str, Any] = _UNKNOWN.copy()
         covered = level["coverage"] or 0.0
         row |= {"day": now / DAY - 1, "coverage": covered, "believed": covered, "days_before": 0}
         row |= {"usd": level["usd"], "price": level["reference"], "funding_8h": level["rate_8h"]}
-        day, growth_3d, growth_14d = (windows.get(name, {}).get("growth") for name in ("24h", "72h", "14d"))
+        day, growth_3d, growth_14d = over("24h", "growth"), over("72h", "growth"), over("14d", "growth")
         row |= {"growth": day, "growth_3d": growth_3d, "growth_14d": growth_14d}
-        row["liquidation_intensity"] = windows.get("24h", {}).get("liquidation_intensity")
+        row["liquidation_intensity"] = over("24h", "liquidation_intensity")
         if of is None:
             return row
         before = of.row
@@ -376,22 +379,19 @@ class Past:
         row["before"], row["before_usd"] = of.last["open_interest"], of.last["usd"]
         return float(of.last["index"] + math.log(since["coins"] / since["coins_then"]))
 
-    def _state(
-        self, name: str, row: dict[str, Any], four: Mapping[str, Any] | None
-    ) -> tuple[State, dict[str, Any]]:
+    def _state(self, name: str, row: dict[str, Any], growth_4h: float | None) -> tuple[State, dict[str, Any]]:
         of = self._assets.get(name)
         if of is None:
             return State(), row
         hour = int((row["day"] + 1) * 24)
         stepped, state = self._running.get(name, (-1, of.state))
-        growth = None if four is None else four["growth"]
         blind = state.seen is not None and row["day"] - state.seen > self._machine.thresholds.blind_days
         if self._provisional(of, state) and not blind:
             state = self._machine.follow(state, row)
         elif hour != stepped:
-            state = self._machine.step(state, row, growth)
+            state = self._machine.step(state, row, growth_4h)
         else:
-            state = self._machine.shocked(state, row, growth)
+            state = self._machine.shocked(state, row, growth_4h)
         self._running[name] = hour, state
         if self._machine.sees(row):
             state = msgspec.structs.replace(state, seen=row["day"])
@@ -435,15 +435,13 @@ class Past:
         )  # fmt: skip
 
     def _kinds(
-        self, now: Millis, name: str, state: State, row: Mapping[str, Any],
-        windows: Mapping[str, Mapping[str, Any]],
+        self, now: Millis, name: str, state: State, row: Mapping[str, Any], over: _Over
     ) -> list[tuple[Any, ...]]:  # fmt: skip
-        hour, day = windows.get("1h", {}), windows.get("24h", {})
         percentile = row["funding_percentile"]
         values = {
             "funding_high": percentile,
             "funding_low": None if percentile is None else -percentile,
-            "liquidation_burst": hour.get("liquidation_intensity"),
+            "liquidation_burst": over("1h", "liquidation_intensity"),
         }
         found: list[tuple[Any, ...]] = []
         for kind, (begins, ends) in CONDITIONS.items():
@@ -453,7 +451,7 @@ class Past:
                 held = value >= (ends if held and lately else begins)
                 self._conditions[name, kind] = held, now
             found.append((name, kind, None if value is None else float(held), None, None))
-        liquidated, implied = day.get("liquidated_usd"), day.get("implied_liquidation_usd")
+        liquidated, implied = over("24h", "liquidated_usd"), over("24h", "implied_liquidation_usd")
         told = None
         if liquidated is not None and implied is not None:
             told = float(implied >= IMPLIED_USD and implied > IMPLIED_FACTOR * liquidated)
@@ -465,8 +463,8 @@ class Past:
         for side in ("long_flush", "short_squeeze"):
             is_side = float(state.side == side) if state.depth is not None else None
             found.append((name, side, None, is_side, None))
-        found.append((name, "position_effect", None, None, day.get("position_usd")))
-        found.append((name, "price_effect", None, None, day.get("price_usd")))
+        found.append((name, "position_effect", None, None, over("24h", "position_usd")))
+        found.append((name, "price_effect", None, None, over("24h", "price_usd")))
         return found
 
 
@@ -538,6 +536,18 @@ def _completeness(peak: float | None, now: float, average: float) -> float | Non
         return None
     high, level, base = math.exp(peak), math.exp(now), math.exp(average)
     return min(1.5, max(0.0, (high - level) / (high - base)))
+
+
+def _told(changes: pl.DataFrame) -> Callable[[str, str, str], float | None]:
+    """Asset, window and column → what the changes say."""
+    at = {name: place for place, name in enumerate(changes.columns)}
+    rows = {(row[at["asset"]], row[at["window"]]): row for row in changes.rows()}
+
+    def told(asset: str, window: str, column: str) -> float | None:
+        row = rows.get((asset, window))
+        return None if row is None else row[at[column]]
+
+    return told
 
 
 def _named(label: str) -> dict[str, type[pl.DataType]]:

@@ -190,6 +190,28 @@ def _returns(rows: pl.LazyFrame, now: Millis, last: Millis | None) -> pl.LazyFra
     )
 
 
+_OWN = pl.col("price") / pl.col("multiplier")
+_PAID = pl.when(near(_OWN, pl.col("reference"), PRICE_DISTANCE)).then(_OWN).otherwise("valuation")
+_LIQUIDATED = pl.col("amount") * pl.col("liquidation_face")
+_LIQUIDATED_USD = (
+    pl.when("inverse").then(_LIQUIDATED).otherwise(_LIQUIDATED * pl.col("multiplier") * _PAID).alias("usd")
+)
+_OF_INSTRUMENT = pl.col(
+    "inverse", "multiplier", "liquidation_face", "valuation", "reference", "known_usd", "counted",
+    "mark_refused", "open_interest_refused",
+)  # fmt: skip
+_BELIEVED = (
+    pl.col("counted")
+    & ~pl.col("mark_refused")
+    & ~pl.col("open_interest_refused")
+    & (pl.col("usd") <= pl.col("known_usd").fill_null(OPEN_INTEREST_MOST_USD / 100))
+)
+_BY_SIDE = (
+    pl.col("usd").filter("long").sum().alias("long_usd"),
+    pl.col("usd").filter(~pl.col("long")).sum().alias("short_usd"),
+)
+
+
 def _flows(rows: pl.DataFrame, liquidations: pl.DataFrame) -> pl.DataFrame:
     """Adds the liquidations since the last tick to the sums, in dollars.
 
@@ -199,40 +221,19 @@ def _flows(rows: pl.DataFrame, liquidations: pl.DataFrame) -> pl.DataFrame:
     """
     if liquidations.is_empty():
         return rows
-    one = pl.concat(
-        [liquidations, rows[liquidations["slot"].cast(pl.Int64).to_list()].drop("index")
-            .select("inverse", "multiplier", "liquidation_face", "valuation", "reference",
-                    "known_usd", "counted", "mark_refused", "open_interest_refused")
-        ],
-        how="horizontal",
-    )  # fmt: skip
-    own = pl.col("price") / pl.col("multiplier")
-    price = pl.when(near(own, pl.col("reference"), PRICE_DISTANCE)).then(own).otherwise("valuation")
-    face = pl.col("amount") * pl.col("liquidation_face")
-    usd = pl.when("inverse").then(face).otherwise(face * pl.col("multiplier") * price)
+    of = rows.select(_OF_INSTRUMENT.gather(liquidations["slot"]))
     sums = (
-        one.with_columns(usd=usd)
-        .filter(
-            pl.col("counted")
-            & ~pl.col("mark_refused")
-            & ~pl.col("open_interest_refused")
-            & (pl.col("usd") <= pl.col("known_usd").fill_null(OPEN_INTEREST_MOST_USD / 100))
-        )
+        pl.concat([liquidations, of], how="horizontal")
+        .lazy()
+        .with_columns(_LIQUIDATED_USD)
+        .filter(_BELIEVED)
         .group_by("slot", maintain_order=True)
-        .agg(
-            pl.col("usd").filter("long").sum().alias("more_long"),
-            pl.col("usd").filter(~pl.col("long")).sum().alias("more_short"),
-        )
+        .agg(_BY_SIDE)
+        .collect(optimizations=AS_WRITTEN)
     )
-    return (
-        rows.with_row_index("slot")
-        .join(sums, on="slot", how="left", maintain_order="left")
-        .with_columns(
-            long_usd=pl.col("long_usd") + pl.col("more_long").fill_null(0),
-            short_usd=pl.col("short_usd") + pl.col("more_short").fill_null(0),
-        )
-        .drop("slot", "more_long", "more_short")
-    )
+    nothing = pl.zeros(rows.height, eager=True)
+    more = {name: nothing.clone().scatter(sums["slot"], sums[name]) for name in ("long_usd", "short_usd")}
+    return rows.with_columns((pl.col(name) + pl.lit(dollars)).alias(name) for name, dollars in more.items())
 
 
 REMEMBERED_EVERY: Millis = 5 * MINUTE

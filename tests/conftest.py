@@ -27,12 +27,19 @@ NOW = 1_790_755_200_000
 BTC, ETH = "BTC-USDT-SWAP", "ETH-USDT-SWAP"
 
 
+SERVERS = (
+    "test_alerts_end_to_end", "test_alerts_fire", "test_dashboards", "test_notifications", "test_stack",
+)  # fmt: skip
+"""They mostly wait for Prometheus and Alertmanager."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests in which real time passes stand in two rows: the alerts, which mostly wait, and all others."""
+    """Tests in which real time passes stand in two rows, one at a time in each."""
     for item in items:
-        if item.get_closest_marker("live") and not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group("live"))
+        if item.get_closest_marker("live"):
+            row = "servers" if item.path.stem in SERVERS else "sockets"
+            item.add_marker(pytest.mark.xdist_group(row))
 
 
 async def until(true: Callable[[], object], seconds: float = 5.0) -> None:

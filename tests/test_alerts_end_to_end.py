@@ -40,11 +40,7 @@ from monitor.simulated.macro import told
 from monitor.stack import prometheus
 from monitor.venues import VENUES
 
-pytestmark = [
-    pytest.mark.live,
-    pytest.mark.xdist_group("alerts"),
-    pytest.mark.timeout(600),  # the first test waits for all three markets
-]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]  # the first test waits for all three markets
 
 ASSETS = ("BTC", "ETH")
 SEED = 3

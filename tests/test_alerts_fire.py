@@ -58,7 +58,7 @@ from monitor.stack import prometheus
 from monitor.valuation import OUNCES_PER_TONNE, bitcoin_supply
 from monitor.venues import VENUES
 
-pytestmark = [pytest.mark.live, pytest.mark.xdist_group("alerts")]
+pytestmark = pytest.mark.live
 
 FIRES = frozenset({
     "LeverageStretched", "FundingExtreme", "LiquidationBurst", "VolatilityRatioCrossed",

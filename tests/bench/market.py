@@ -8,7 +8,7 @@ import polars as pl
 
 from monitor.bus import Heard, Listed
 from monitor.compute import Core, Samples
-from monitor.events import Instrument, Mark, Millis, OpenInterest
+from monitor.events import Instrument, Liquidation, Mark, Millis, OpenInterest
 from monitor.ladder import DAY, SECOND
 from monitor.metric import Metric
 from monitor.metrics import METRICS
@@ -51,7 +51,7 @@ class Monthly:
         self.now = end
 
     def heard(self) -> list[Heard]:
-        """Two events of every instrument, told in one frame each; venues agree on the price of an asset."""
+        """Two events of every instrument and some liquidations; venues agree on the price of an asset."""
         self._turn += 1
         wave = 1 + 0.001 * (self._turn % 7)
         received = self.now
@@ -62,10 +62,17 @@ class Monthly:
                 (
                     Mark(of, received - 100, 100 * wave * (1 + n % len(VENUES) / 10_000), 100.0),
                     OpenInterest(of, received - 100, (1e5 + n) * wave),
+                    *self._forced(of, n, received),
                 ),
             )
             for n, of in enumerate(self.of)
         ]
+
+    def _forced(self, of: Instrument, n: int, received: Millis) -> tuple[Liquidation, ...]:
+        """Every fiftieth instrument has one."""
+        if (n + self._turn) % 50:
+            return ()
+        return (Liquidation(of, received - 100, "long" if n % 2 else "short", 100.0, 10.0),)
 
     def apply(self, heard: Sequence[Heard]) -> None:
         for item in heard:
