@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import socket
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Literal
@@ -18,14 +18,19 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from monitor.app import Monitor, running
+from monitor.app import WEIGH_REST_S, Monitor, running
 from monitor.clock import Clock
 from monitor.config import Config, ConfigError
+from monitor.events import Millis
+from monitor.health import Health
 from monitor.history.store import Store
+from monitor.ladder import HOUR
+from monitor.macro import Told
 from monitor.page import clock as utc, dollars, part, percent, share
 from monitor.simulated import SCENARIOS, Exchange, Market, simulate
 from monitor.simulated.macro import told
 from monitor.simulated.past import past
+from monitor.sources import SOURCES
 from monitor.venues import VENUES
 
 START = 1_790_755_200_000
@@ -57,8 +62,11 @@ async def demo(
         await asyncio.to_thread(plant, state, market)
         exchanges = await stack.enter_async_context(simulate(VENUES, market, clock))
         monitor = await stack.enter_async_context(
-            running(against(config, exchanges), clock, record_to=out, told=lambda: told(market, clock.now()))
-        )
+            running(
+                against(config, exchanges), clock, record_to=out,
+                told=lambda: tell(monitor.health, market, clock.now()),
+            )
+        )  # fmt: skip
         console.print(f"Status page  http://{monitor.address}/", highlight=False)
         console.print(f"Metrics      http://{monitor.address}/metrics", highlight=False)
         if with_prometheus:
@@ -85,6 +93,17 @@ def plant(state_dir: Path, market: Market) -> None:
             bars = past(market, step)
             told = (pl.when(fed).then(name).alias(name) for name in ("long_usd", "short_usd"))
             store.backfill("simulated", step, bars.with_columns(told))
+
+
+def tell(health: Health, market: Market, now: Millis) -> Mapping[str, Told]:
+    """What the simulated slow sources tell at a time, reported to the health as real ones report it."""
+    known = told(market, now)
+    # They speak at the full hour, and the market moves on between two looks at them.
+    slack = HOUR + round(WEIGH_REST_S * 1000 * health.speed)
+    for name, of in known.items():
+        health.source(name, SOURCES[name].max_age + slack)
+        health.source_good(name, of.as_of)
+    return known
 
 
 def against(config: Config, exchanges: dict[str, Exchange]) -> Config:

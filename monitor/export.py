@@ -44,7 +44,12 @@ ASSET = (
     "leverage_deleveraging_verdict", "leverage_purge_depth_ratio", "leverage_open_interest_growth_ratio",
 )  # fmt: skip
 """Of each close of a day."""
-NAMES = (*INSTRUMENT, *ASSET)
+RECORDED = (
+    "venue_asset:leverage_open_interest_usd:sum", "venue_asset:leverage_open_interest_coins:sum",
+    "venue_asset:leverage_funding_rate_8h_ratio:weighted",
+)  # fmt: skip
+"""What `grafana/rules/recording.yml` makes of the instruments: Prometheus records the present only."""
+NAMES = (*INSTRUMENT, *ASSET, *RECORDED)
 _OF = {metric.name: metric for metric in METRICS}
 _GROWTHS = {"24h": "growth", "72h": "growth_3d", "14d": "growth_14d"}
 """Windows that end at a close → columns of `phases.features`."""
@@ -81,6 +86,24 @@ def of_bars(bars: pl.DataFrame, step: Step) -> dict[str, pl.DataFrame]:
     """
     frame = bars.with_columns(time=pl.col("time") + STEPS[step], price="close", rate_8h="funding_8h")
     return lots(INSTRUMENT, "instrument", frame)
+
+
+def recorded(samples: Lots) -> dict[str, pl.DataFrame]:
+    """What the recording rules say of samples of instruments, by venue and asset.
+
+    Args:
+        samples: all that is known of `INSTRUMENT` at their times.
+    """
+    key = ["venue", "asset", "time"]
+    usd, coins, rates = (samples[name] for name in INSTRUMENT[1:])
+    rated = usd.join(rates, on=["symbol", *key], suffix="_8h")
+    weighted = (pl.col("value") * pl.col("value_8h")).sum() / pl.col("value").sum()
+    found = (
+        usd.group_by(key).agg(pl.col("value").sum()),
+        coins.group_by(key).agg(pl.col("value").sum()),
+        rated.group_by(key).agg(value=weighted).filter(pl.col("value").is_finite()),
+    )
+    return dict(zip(RECORDED, found, strict=True))
 
 
 def finest(hours: pl.DataFrame, days: pl.DataFrame) -> pl.DataFrame:
@@ -247,9 +270,9 @@ def told(
     """What a query for series found, as samples: labels without those of `TARGET`, and times."""
     rows: dict[str, dict[str, list[object]]] = {}
     for labels, points in answer:
-        metric = _OF[labels["__name__"]]
-        names = [*metric.all_labels]
-        into = rows.setdefault(metric.name, {name: [] for name in (*names, "time")})
+        metric = labels["__name__"]
+        names = ("venue", "asset") if metric in RECORDED else _OF[metric].all_labels
+        into = rows.setdefault(metric, {name: [] for name in (*names, "time")})
         for name in names:
             into[name] += [labels.get(name, "")] * len(points)
         into["time"] += [round(at * 1000) for at, _ in points]

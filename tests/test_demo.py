@@ -14,7 +14,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from monitor.demo import START
+from monitor.app import WEIGH_REST_S
+from monitor.demo import START, tell
+from monitor.health import Health
+from monitor.ladder import HOUR
+from monitor.page import page
 from monitor.simulated import SCENARIOS, Market, listing
 
 pytestmark = pytest.mark.live
@@ -63,8 +67,13 @@ async def test_a_minute_after_make_demo_prometheus_has_levels_and_ctrl_c_leaves_
             assert all(int(one["value"][1]) >= 6 for one in venues)
             errors = await query(session, address, "sum(monitor_errors_total) by (stage) > 0")
             assert {one["metric"]["stage"] for one in errors} <= {"repeated", "late"}
-            async with session.get(f"http://{monitor}/") as page:
-                assert "Leverage monitor" in await page.text()
+            async with session.get(f"http://{monitor}/") as answer:
+                text = await answer.text()
+            assert "Leverage monitor" in text
+            assert "asks no source" not in text
+            sources = await query(session, address, "monitor_source_timestamp_seconds")
+            names = {one["metric"]["source"] for one in sources}
+            assert {"gold_api", "cftc", "etf_btc", "binance_xau"} <= names
         planted = planted_level("BTC")
         found = next(float(one["value"][1]) for one in levels if one["metric"]["asset"] == "BTC")
         assert found == pytest.approx(planted, rel=0.02)  # the calm hour of the scenario moves that little
@@ -76,6 +85,19 @@ async def test_a_minute_after_make_demo_prometheus_has_levels_and_ctrl_c_leaves_
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_no_simulated_source_is_too_old_between_two_looks_at_it(scenario: str) -> None:
+    speed = SCENARIOS[scenario].speed
+    market, health = Market(SCENARIOS[scenario], seed=1, start=START), Health([], speed, START)
+    for hour in range(0, 10 * 24, 7):  # also of a weekend, when gold rests
+        now = START + hour * HOUR + HOUR - 1
+        known = tell(health, market, now)
+        assert health.source_as_of == {name: of.as_of for name, of in known.items()}
+        assert all(at <= now for at in health.source_as_of.values())
+        html = page(health, [], None, now + round(WEIGH_REST_S * 1000 * speed))
+        assert html.count('<td class="left up">good</td>') == len(known)
 
 
 def planted_level(asset: str) -> float:

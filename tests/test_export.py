@@ -22,6 +22,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+import yaml
 from hypothesis import given, settings, strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from small_market import Small
@@ -87,7 +88,7 @@ def live_labels(samples: Samples) -> dict[str, set[str]]:
 def test_names_and_labels_are_those_of_the_live_monitor() -> None:
     live = live_labels(Small().run(60))
     made = export.of_bars(bars(0, 3, HOUR), "hour") | export.of_days(assessed(), 0.6)
-    assert set(made) == set(export.NAMES)
+    assert set(made) == set(export.NAMES) - set(export.RECORDED)
     for name, lot in made.items():
         assert set(lot.columns) - {"time", "value"} == live[name], name
         assert lot.is_empty() == (name == "leverage_purge_depth_ratio"), "no purge was planted"
@@ -261,6 +262,15 @@ def number(of: list[dict[str, Any]]) -> float:
     return float(of[0]["value"][1])
 
 
+def by_venue(url: str, query: str, at: int) -> dict[str, float]:
+    return {one["metric"]["venue"]: float(one["value"][1]) for one in ask(url, "query", query=query, time=at)}
+
+
+RULES = {
+    rule["record"]: rule["expr"]
+    for group in yaml.safe_load((ROOT / "grafana/rules/recording.yml").read_text())["groups"]
+    for rule in group["rules"]
+}
 KEEP = ("--storage.tsdb.retention.time=420d", "--web.enable-remote-write-receiver")
 
 
@@ -296,6 +306,11 @@ def test_400_days_come_into_prometheus_once(
         panel = ask(url, "query_range", query=f"last_over_time(leverage_open_interest_usd{of}[1h])",
                     start=at - 4 * 86_400 + 1234, end=at, step=3600)  # fmt: skip
         assert len(panel[0]["values"]) == 4 * 24
+        for name in export.RECORDED:
+            for back in (1, 30, 300):
+                made, rule = (by_venue(url, of, at - back * 86_400) for of in (name, RULES[name]))
+                assert made == pytest.approx(rule, rel=1e-12), (name, back)
+                assert made
         phase = ask(url, "query_range", query='leverage_phase{asset="BTC"} == 1',
                     start=at - 300 * 86_400, end=at - 3600, step=3600)  # fmt: skip
         assert sum(len(one["values"]) for one in phase) == 300 * 24

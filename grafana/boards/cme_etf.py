@@ -97,7 +97,8 @@ def _flow() -> Panel:
     return lines(
         "$asset: net flow into spot ETFs", "Of the last day that was reported.",
         [Query(last("leverage_etf_net_flow_usd", OF), "net flow", colour=SKY)],
-        unit=USD, by_asset=True, height=6, bars=True,
+        # Both, so that bars begin at zero whichever way they point.
+        unit=USD, by_asset=True, height=6, bars=True, low=0, high=0,
     )  # fmt: skip
 
 

@@ -116,13 +116,17 @@ def _age() -> Panel:
 
 
 def _sources() -> Panel:
+    told = last("monitor_source_timestamp_seconds")
+    newest = f"max by (job, instance) ({last('monitor_last_event_timestamp_seconds')})"
+    age = (
+        f"(time() - {told}) and on (job, instance) ({last('monitor_market_clock_speed_ratio')} == 1) "
+        f"or {newest} - on (job, instance) group_right () {told}"
+    )
     return lines(
         "Age of slow sources, of what is allowed",
-        "Gold, CME, supply, ETF flows. Over the dashed line an alert begins. A demo asks none.",
-        [
-            Query(f"(time() - {last('monitor_source_timestamp_seconds')}) / "
-                  f"{last('monitor_source_max_age_seconds')}", "{{source}}"),
-        ],
+        "Gold, CME, supply, ETF flows. Over the dashed line an alert begins. Where the market's clock runs "
+        "faster (a demo, whose sources are simulated), age is behind the newest event.",
+        [Query(f"({age}) / {last('monitor_source_max_age_seconds')}", "{{source}}")],
         unit=SHARE, height=8, low=0, high=1, steps=steps((None, "transparent"), (1, BAD)),
     )  # fmt: skip
 

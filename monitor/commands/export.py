@@ -61,6 +61,7 @@ class Sources(msgspec.Struct, frozen=True):
         days = export.finest(hours, self.store.read("day", start - DAY, end - DAY))
         fine, coarse = export.of_bars(hours, "hour"), export.of_bars(days, "day")
         bars = {name: pl.concat([fine[name], coarse[name]]) for name in fine}
+        bars |= export.recorded(bars)
         if self.days.is_empty():
             return export.within(bars, start, end)
         closed = self.days.filter(pl.col("day").is_between(start // DAY - 2, end // DAY))
@@ -69,6 +70,7 @@ class Sources(msgspec.Struct, frozen=True):
     def newest(self, start: Millis, end: Millis) -> Lots:
         """The same by minutes, where there are minutes."""
         minutes = export.of_bars(self.store.read("minute", start - MINUTE, end - MINUTE), "minute")
+        minutes |= export.recorded(minutes)
         coarse = self.read(start, end)
         return {
             name: pl.concat([minutes[name], *export.lacking({name: lot}, minutes).values()])

@@ -20,7 +20,7 @@ from monitor.simulated.noise import key_of, smoothstep, waves
 from monitor.simulated.scenarios import ASSETS
 
 DAYS = 3 * 365 + 60
-HOURS = 15 * 24
+HOURS = 31 * 24
 
 _SWINGS = ((230 * DAY, 0.09), (83 * DAY, 0.05))
 """Periods and heights of the log of leverage about its average."""
