@@ -288,7 +288,7 @@ def _distance() -> Panel:
             Query(of_threshold(f"leverage_stretch_ratio{{{OF}}}", "stretched"), "stretch"),
             Query(of_threshold(f"{LEVEL_OF}_zscore{{{OF}}}", "build_up_z"), "z, for a build-up"),
             Query(of_threshold(f"leverage_funding_percentile_ratio{{{OF}}}", "funding_high"),
-                  "funding percentile"),
+                  "funding high"),
         ],
         unit=SHARE, steps=steps((None, SKY), (1, BAD)), high=2, height=8, by_asset=True,
     )  # fmt: skip

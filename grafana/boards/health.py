@@ -29,6 +29,7 @@ from grafana.boards.style import (
     SKY,
     WARN,
     kind_colours,
+    source_colours,
     steps,
     words,
 )
@@ -128,6 +129,7 @@ def _sources() -> Panel:
         "faster (a demo, whose sources are simulated), age is behind the newest event.",
         [Query(f"({age}) / {last('monitor_source_max_age_seconds')}", "{{source}}")],
         unit=SHARE, height=8, low=0, high=1, steps=steps((None, "transparent"), (1, BAD)),
+        colours=source_colours(),
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from grafana_foundation_sdk.models.dashboard import Threshold, ValueMap, ValueMa
 
 from monitor.phases import PHASES, VERDICTS, Thresholds
 from monitor.plot import SPANS
+from monitor.sources import SOURCES
 from monitor.venues import VENUES
 
 # Okabe and Ito's colours, which stay apart for the colour-blind, on white and on black.
@@ -57,6 +58,18 @@ def kind_colours() -> dict[str, tuple[str, bool]]:
     """By kind of event its colour; red is for what was lost."""
     free = [colour for colour in DISTINCT if colour != BAD]
     return {kind: (free[number], False) for number, kind in enumerate(KINDS)}
+
+
+def source_colours() -> dict[str, tuple[str, bool]]:
+    """By slow source the colour of what it speaks of; the first that does has the solid line."""
+    subject = {"gold_future": "gold", "gold_tonnes": "gold", "cme": "cftc", "etf_assets": "etf"}
+    free = iter((*DISTINCT[:-1], GREY))  # yellow is hardly seen on a white page
+    colours: dict[str, str] = {}
+    found = {}
+    for name, source in SOURCES.items():
+        of = subject.get(source.kind, source.kind)
+        found[name] = (colours[of], True) if of in colours else (colours.setdefault(of, next(free)), False)
+    return found
 
 
 def steps(*marks: tuple[float | None, str]) -> list[Threshold]:

@@ -28,6 +28,8 @@ RATIO = "leverage_bitcoin_gold_volatility_ratio"
 OWN_CLOCK = "leverage_bitcoin_gold_own_clock_volatility_ratio"
 OF = 'asset=~"$asset"'
 CHOSEN = 'estimator=~"$estimator", window="$horizon"'
+GOLD = PINK
+"""Not yellow, which a white page hardly shows."""
 ESTIMATOR_COLOURS = {
     "close_to_close": (SKY, False), "ewma": (GREEN, False), "yang_zhang": (PINK, False),
     "realized_variance": (AVERAGE, False), "bipower": (RED, False), "parkinson": (YELLOW, False),
@@ -119,7 +121,7 @@ def _gap() -> Panel:
     return lines(
         "Fair value over price, minus one", "Positive: bitcoin is below it. Its sign is an alert.",
         [Query(last("leverage_fair_value_gap_ratio"), "gap", colour=LEVEL)],
-        unit=SHARE, height=6, steps=steps((None, "transparent"), (0, GREY)),
+        unit=SHARE, height=7, steps=steps((None, "transparent"), (0, GREY)),
     )  # fmt: skip
 
 
@@ -129,12 +131,16 @@ def _gold() -> Panel:
         "Dollars an ounce, and what private investors hold in it. Proxies stand for gold while spot rests: "
         "to be shown only, and tokens (PAXG, XAUT) 5 to 20 bps above spot.",
         [
-            Query(last("leverage_gold_price_usd"), "ounce", colour=YELLOW),
+            Query(last("leverage_gold_price_usd"), "ounce", colour=GOLD),
             Query(last("leverage_gold_proxy_price_usd"), "{{symbol}} (proxy, weekend)"),
             Query(last("leverage_gold_private_investment_usd"), "held privately (right)", colour=GREY,
-                  more=(("custom.axisPlacement", "right"),)),
+                  more=(
+                      ("custom.axisPlacement", "right"),
+                      # It moves with the ounce, and would hide it.
+                      ("custom.lineStyle", {"fill": "dash", "dash": [6, 8]}),
+                  )),
         ],
-        unit=USD, height=6, decimals=3,
+        unit=USD, height=7, decimals=3,
     )  # fmt: skip
 
 
@@ -144,7 +150,7 @@ def _both() -> Panel:
         f"Volatility over {WINDOW} gold trading days",
         "Bitcoin sampled at gold's times, both annualised at 252: their quotient is the ratio.",
         [Query(last("leverage_realized_volatility_ratio", matchers), "{{asset}}")],
-        unit=SHARE, low=0, height=6, width=24, colours={**ASSETS_COLOURS, "GOLD": (YELLOW, False)},
+        unit=SHARE, low=0, height=6, width=24, colours={**ASSETS_COLOURS, "GOLD": (GOLD, False)},
     )  # fmt: skip
 
 
@@ -167,7 +173,7 @@ def _assets() -> Panel:
         "Volatility of $horizon, from close to close",
         "Bitcoin and ether annualised at 365 days, gold at 252.",
         [Query(last("leverage_realized_volatility_ratio", matchers), "{{asset}}")],
-        unit=SHARE, low=0, height=7, colours={**ASSETS_COLOURS, "GOLD": (YELLOW, False)},
+        unit=SHARE, low=0, height=7, colours={**ASSETS_COLOURS, "GOLD": (GOLD, False)},
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util';
 import { chromium } from 'playwright-core';
 import UPNG from 'upng-js';
 
-const COLOURS = 48;
+const COLOURS = 96;
 const here = fileURLToPath(new URL('.', import.meta.url));
 const { values, positionals } = parseArgs({ allowPositionals: true, options: {
   minutes: { type: 'string', default: '5' }, out: { type: 'string', default: join(here, '../../docs/images') },

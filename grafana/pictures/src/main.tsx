@@ -73,9 +73,6 @@ function Numbers({ panel, data, width, height }: Room & { data: Loaded }) {
 }
 
 function Bars({ panel, frames, width, height }: Room & { frames: DataFrame[] }) {
-  // All names take the room of the longest, as in Grafana.
-  const names = frames.map((frame) => frame.fields[1].state!.displayName!);
-  const title = names.reduce((one, other) => (other.length > one.length ? other : one), '');
   const tall = Math.min((height - 4 * (frames.length - 1)) / Math.max(frames.length, 1), 40);
   return (
     <div style={{ display: 'flex', flexDirection: 'column', gap: 4 }}>
@@ -85,7 +82,7 @@ function Bars({ panel, frames, width, height }: Room & { frames: DataFrame[] }) 
           display={field.display} width={width} height={tall} theme={theme} orientation={panel.options.orientation}
           displayMode={panel.options.displayMode} valueDisplayMode={panel.options.valueMode}
           namePlacement={panel.options.namePlacement} showUnfilled={panel.options.showUnfilled}
-          text={panel.options.text} alignmentFactors={{ title, text: '100.00%' } as any} />;
+          text={panel.options.text} alignmentFactors={{ title: 'liquidated in 24 h', text: '100.00%' } as any} />;
       })}
     </div>
   );
