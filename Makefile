@@ -29,6 +29,7 @@ alertmanager-preview: .venv/.ready tools  ## every alert as each channel shows i
 
 tools:  ## Prometheus, Alertmanager, mosquitto and the checkers, as Debian packs them, unpacked here
 	@.ci/binaries .tools
+	@.ci/binaries .tools/bookworm bookworm
 
 docs: .venv/.ready  ## the generated pages
 	monitor metrics --markdown > docs/METRICS.md

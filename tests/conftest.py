@@ -28,7 +28,7 @@ BTC, ETH = "BTC-USDT-SWAP", "ETH-USDT-SWAP"
 
 
 SERVERS = (
-    "test_alerts_end_to_end", "test_alerts_fire", "test_dashboards", "test_notifications", "test_stack",
+    "test_alerts_end_to_end", "test_alerts_fire", "test_dashboards", "test_floor", "test_notifications",
 )  # fmt: skip
 """They mostly wait for Prometheus and Alertmanager."""
 

@@ -211,11 +211,12 @@ async def get(address: str, path: str, **params: str) -> Any:
 
 @asynccontextmanager
 async def stack(
-    name: str, folder: Path, speed: float, tick: float, *, after_s: float = 0, impatient: bool = False
-) -> AsyncIterator[Stack]:
+    name: str, folder: Path, speed: float, tick: float, *, after_s: float = 0, impatient: bool = False,
+    fit: Callable[[Mapping[str, Any]], dict[str, Any]] = dict,
+) -> AsyncIterator[Stack]:  # fmt: skip
     """Runs them until the context ends; the market's clock stands before `after_s`.
 
-    To the impatient, each change of a group is told at once.
+    To the impatient, each change of a group is told at once. `fit`: what an Alertmanager can read of ours.
     """
     market = market_of(name)
     await asyncio.to_thread(plant, folder, market)
@@ -228,7 +229,7 @@ async def stack(
         settings = receivers.settings(receivers.secrets(folder / "secrets", "webhook"))
         if impatient:
             settings = {**settings, "route": at_once(settings["route"])}
-        written = {"alertmanager": settings, "prometheus": prometheus(ROOT, listen, notifier)}
+        written = {"alertmanager": fit(settings), "prometheus": prometheus(ROOT, listen, notifier)}
         for of, text in written.items():
             (folder / f"{of}.yml").write_text(yaml.safe_dump(text, allow_unicode=True))
         running_stack = Stack(
