@@ -11,7 +11,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
-import aiohttp
 import polars as pl
 import yaml
 from rich.console import Console
@@ -19,6 +18,7 @@ from rich.live import Live
 from rich.table import Table
 
 from monitor.app import WEIGH_REST_S, Monitor, running
+from monitor.children import child, last_words, ready
 from monitor.clock import Clock
 from monitor.config import Config, ConfigError
 from monitor.events import Millis
@@ -178,7 +178,7 @@ async def prometheus(
     Yields the address that it listens on, once it is ready. Its data go with it.
 
     Raises:
-        ConfigError: it ended at once, or was not ready in 20 s.
+        ConfigError: it ended at once, or was not ready in time.
     """
     settings = yaml.safe_load(source.read_text())
     settings["scrape_configs"][0]["static_configs"][0]["targets"] = [target]
@@ -191,43 +191,17 @@ async def prometheus(
     settings["rule_files"] = [str(source.parent / name) for name in settings["rule_files"]]
     settings.pop("alerting", None)  # no Alertmanager beside a demo
     with tempfile.TemporaryDirectory(prefix="leverage-monitor-") as folder:
-        file = Path(folder) / "prometheus.yml"
-        file.write_text(yaml.safe_dump(settings))
+        (Path(folder) / "prometheus.yml").write_text(yaml.safe_dump(settings))
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{probe.getsockname()[1]}"
-        log = (Path(folder) / "log").open("wb")
-        process = await asyncio.create_subprocess_exec(
-            program, f"--config.file={file}", f"--storage.tsdb.path={folder}/data",
-            f"--web.listen-address={address}", "--log.level=warn",
-            stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
-        try:
-            await _ready(process, address, Path(folder) / "log")
+        file = Path(folder) / "log"
+        with file.open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                program, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
+                f"--web.listen-address={address}", "--log.level=warn",
+                stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        async with child(process):
+            await ready("prometheus", address, lambda: last_words(process, file))
             yield address
-        finally:
-            log.close()
-            if process.returncode is None:
-                process.terminate()
-                try:
-                    async with asyncio.timeout(10):
-                        await process.wait()
-                except TimeoutError:
-                    process.kill()
-                    await process.wait()
-
-
-async def _ready(process: asyncio.subprocess.Process, address: str, log: Path) -> None:
-    async with aiohttp.ClientSession() as session:
-        for _ in range(200):
-            if process.returncode is not None:
-                last = log.read_text().strip().rpartition("\n")[2]
-                raise ConfigError(f"prometheus ended: {last}")
-            try:
-                async with session.get(f"http://{address}/-/ready") as answer:
-                    if answer.status == 200:  # noqa: PLR2004 -- OK
-                        return
-            except aiohttp.ClientError:
-                pass
-            await asyncio.sleep(0.1)
-    raise ConfigError("prometheus was not ready in 20 s")

@@ -18,9 +18,9 @@ import aiohttp
 import cramjam
 import orjson
 
+from monitor.children import child, last_words, ready
 from monitor.config import ConfigError
 
-READY_S = 60.0
 MOST_POINTS = 10_000
 """Of a series in one answer; Prometheus refuses more than 11,000."""
 HEADERS = {
@@ -182,33 +182,9 @@ async def server(data: Path) -> AsyncIterator[str]:
                 "--query.max-samples=200000000", "--query.timeout=10m",
                 stdin=asyncio.subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True,
             )  # fmt: skip
-        try:
-            await _ready(process, where, log)
+        async with child(process):
+            await ready("prometheus", where, lambda: last_words(process, log))
             yield f"http://{where}"
-        finally:
-            if process.returncode is None:
-                process.terminate()
-                try:
-                    async with asyncio.timeout(10):
-                        await process.wait()
-                except TimeoutError:
-                    process.kill()
-                    await process.wait()
-
-
-async def _ready(process: asyncio.subprocess.Process, where: str, log: Path) -> None:
-    async with aiohttp.ClientSession() as session:
-        for _ in range(int(READY_S * 10)):
-            if process.returncode is not None:
-                raise ConfigError(f"prometheus ended: {log.read_text().strip().rpartition(chr(10))[2]}")
-            try:
-                async with session.get(f"http://{where}/-/ready") as answer:
-                    if answer.ok:
-                        return
-            except aiohttp.ClientError:
-                pass
-            await asyncio.sleep(0.1)
-    raise ConfigError(f"prometheus was not ready in {READY_S:.0f} s")
 
 
 class Client:

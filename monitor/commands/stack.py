@@ -16,17 +16,14 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import yaml
 from rich.console import Console
 
+from monitor.children import child, ready
 from monitor.commands import live
 from monitor.config import Config, ConfigError, address
 from monitor.stack import FILLED, alertmanager, prometheus, read_secrets
 
-READY_S = 20.0
-LEAVE_S = 15.0
-"""How long a child may take to leave before it is killed: Prometheus writes its head to disk."""
 TAIL = 20
 """Lines of a child that are kept, to say why it ended."""
 
@@ -147,25 +144,24 @@ class Child:
         )  # fmt: skip
         listening = asyncio.create_task(self._listen(process))
         try:
-            await self._ready(where)
-            self._aloud = True
-            yield
+            async with child(process):
+                await ready(self.name, where, self._last)
+                self._aloud = True
+                try:
+                    yield
+                finally:
+                    self._aloud = False
         finally:
-            self._aloud = False
-            if process.returncode is None:
-                process.terminate()
-            try:
-                async with asyncio.timeout(LEAVE_S):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
-                await process.wait()
             await listening
+
+    def _last(self) -> str | None:
+        """What it said last, if it has ended."""
+        return (self._said[-1] if self._said else "it said nothing") if self._over.is_set() else None
 
     async def ended(self) -> str:
         """Waits for its end; why it ended."""
         await self._over.wait()
-        return self._said[-1] if self._said else "it said nothing"
+        return self._last() or ""
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None  # noqa: S101 -- a pipe was asked for
@@ -177,20 +173,6 @@ class Child:
             if self._aloud:
                 self._console.print(f"{self.name}: {self._said[-1]}")
         self._over.set()
-
-    async def _ready(self, where: str) -> None:
-        async with aiohttp.ClientSession() as session:
-            for _ in range(int(READY_S * 10)):
-                if self._over.is_set():
-                    raise ConfigError(f"{self.name} ended: {await self.ended()}")
-                try:
-                    async with session.get(f"http://{where}/-/ready") as answer:
-                        if answer.ok:
-                            return
-                except aiohttp.ClientError:
-                    pass
-                await asyncio.sleep(0.1)
-        raise ConfigError(f"{self.name} was not ready in {READY_S:.0f} s")
 
 
 def plain(line: str) -> str:
