@@ -98,10 +98,11 @@ def _variable(name: str) -> dashboards.QueryVariable:
 
 
 def _phases(asset: str) -> dashboards.AnnotationQuery:
-    phase = f"leverage_phase{{{asset}}}"
+    # Of the ends of two steps: hourly samples may stand alone in theirs, where nothing changes.
+    phase = f"last_over_time(leverage_phase{{{asset}}}[$__interval]"
     return _annotation(
         "Phase changes",
-        f"changes({phase}[$__interval]) > 0 and last_over_time({phase}[$__interval]) == 1",
+        f"{phase}) == 1 and {phase} offset $__interval) == 0",
         PINK, "{{asset}}: {{phase}}", "since this moment", "asset,phase",
     )  # fmt: skip
 
