@@ -146,7 +146,7 @@ def roll(bars: pl.DataFrame, step: Step, until: Millis | None = None) -> pl.Data
     end = pl.col("begin") + length
     if until is not None:
         end = pl.min_horizontal(end, pl.lit(until))
-    late = pl.col("time") >= end - CLOSE_WITHIN[step]
+    late = pl.col("time") >= (end - CLOSE_WITHIN[step]) // HOUR * HOUR
     closing = ("native", "coins", "usd", "funding_8h")
     return (
         rows.with_columns(pl.when(late).then(name).alias(name) for name in closing)

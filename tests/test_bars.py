@@ -235,6 +235,10 @@ def test_days_of_minutes_are_days_of_hours(bars: pl.DataFrame, seed: int) -> Non
     same(roll(pl.concat([roll(side, "hour") for side in sides]), "day"), days)
     # Given twice, it counts once.
     same(roll(pl.concat([bars, once]), "day"), days)
+    # Still open: what is known by a minute is the same day of hours as of minutes.
+    until = once["time"].sample(1, seed=seed).item() + MINUTE
+    begun = once.filter(pl.col("time") < until)
+    same(roll(roll(begun, "hour", until), "day", until), roll(begun, "day", until))
 
 
 @settings(max_examples=100, deadline=None)

@@ -154,6 +154,7 @@ def kept(root: Path, taken: list[int]) -> pl.DataFrame:
 
 @pytest.mark.parametrize("minutes", [
     range(1), range(54, 60, 5), range(0, 61, 20), range(19, 1440, 20), range(0, 1541, 20),
+    range(346, 511, 164),  # three hours before 08:31 something was known, and nothing since
 ])  # fmt: skip
 def test_reads_what_it_was_given_and_rolls_what_is_over(tmp_path: Path, minutes: range) -> None:
     truth = filled(tmp_path, minutes)
