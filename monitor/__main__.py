@@ -423,7 +423,7 @@ def fair_value(
     Example: `monitor fair-value --ratio 1.8 --gold-investment 6.2e12 --spot 101500`
     """
     from monitor.commands import valuation  # noqa: PLC0415
-    from monitor.valuation import Given, TableError  # noqa: PLC0415
+    from monitor.macro.valuation import Given, TableError  # noqa: PLC0415
 
     chosen, now = settings(config), datetime.now(UTC)
     given = Given(ratio, gold_investment, supply, spot)

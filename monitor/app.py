@@ -26,27 +26,27 @@ from monitor.backfill import fill_gap
 from monitor.bars import BAR, STEPS
 from monitor.bus import Heard, Item, Listed, Queue
 from monitor.clock import Clock
-from monitor.compute import Core, Samples
 from monitor.config import Config, ConfigError, VenueConfig
+from monitor.deleveraging.past import HISTORY_DAYS, Kept, Past
+from monitor.deleveraging.phases import Thresholds
 from monitor.events import Event, Instrument, Millis
-from monitor.feed import UNREADABLE
-from monitor.follow import Choice, Follower, read_instruments
+from monitor.feeds.feed import UNREADABLE
+from monitor.feeds.follow import Choice, Follower, read_instruments
+from monitor.feeds.rest import Rest
+from monitor.feeds.slow import Slow, chosen
 from monitor.health import Health
 from monitor.history.store import Store
 from monitor.ladder import DAY, HOUR, MINUTE
-from monitor.macro import Macro, Told, closed_days, weigh
+from monitor.macro.valuation import GoldTable, bitcoin_supply, ether_supply, read_gold_table
 from monitor.metrics import METRICS
-from monitor.past import HISTORY_DAYS, Kept, Past
-from monitor.phases import Thresholds
-from monitor.realized import REFERENCE, reference
 from monitor.recording import Frame, Header, Recorder, RecordingError, Tick, bodies
-from monitor.rest import Rest
 from monitor.serve import Board, serve
-from monitor.slow import Slow, chosen
-from monitor.valuation import GoldTable, bitcoin_supply, ether_supply, read_gold_table
+from monitor.tick.compute import Core, Samples
+from monitor.tick.views import Scope
 from monitor.venue import ByRule, Instruments, Refused, Reply, Venue
 from monitor.venues import VENUES
-from monitor.views import Scope
+from monitor.volatility.realized import REFERENCE, reference
+from monitor.weigh import Macro, Told, closed_days, weigh
 
 log = logging.getLogger("monitor")
 

@@ -33,9 +33,9 @@ from monitor.archives.source import Archive, Fact, Page, PastStep, Series, Sourc
 from monitor.bars import STEPS, Step
 from monitor.config import Config
 from monitor.events import Funding, Instrument, Millis
-from monitor.follow import Choice
+from monitor.feeds.follow import Choice
+from monitor.feeds.rest import Answered, Host, Rest, RestError
 from monitor.ladder import DAY
-from monitor.rest import Answered, Host, Rest, RestError
 from monitor.venue import Budget, InstrumentList, Refused, Request, Unreadable
 from monitor.venues import VENUES
 

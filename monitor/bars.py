@@ -12,7 +12,6 @@ import polars as pl
 
 from monitor.events import Millis
 from monitor.ladder import DAY, HOUR, MINUTE
-from monitor.readings import NATIVE
 
 Step = Literal["minute", "hour", "day"]
 STEPS: dict[Step, Millis] = {"minute": MINUTE, "hour": HOUR, "day": DAY}
@@ -43,6 +42,8 @@ rule holds for the minutes of a day as for its hours, so it does not matter whic
 
 _PRICES = dict.fromkeys(("open", "high", "low", "close"), pl.Float64)
 _SUMS = dict.fromkeys(("long_usd", "short_usd"), pl.Float64)
+NATIVE = pl.col("contracts") * pl.col("face")
+"""Dollars if inverse, quoted units if linear: what does not move with the price."""
 _COINS = NATIVE * pl.when(pl.col("margin") == "inverse").then(1.0).otherwise(pl.col("multiplier"))
 """`native` of a bar: the table's contracts may be of a thousand coins each."""
 
@@ -80,7 +81,7 @@ class Bars:
         self._last = instrument
         self._prices = pl.concat(
             [_longer(self._prices, instrument.height), instrument.select("price")], how="horizontal"
-        ).select(
+        ).select_seq(
             pl.coalesce("open", "price"),
             pl.max_horizontal("high", "price"),
             pl.min_horizontal("low", "price"),

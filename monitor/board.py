@@ -12,8 +12,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from monitor.average import ENOUGH_DAYS
-from monitor.phases import (
+from monitor.deleveraging.average import ENOUGH_DAYS
+from monitor.deleveraging.phases import (
     PHASES,
     RELAPSE_ANY_DAY,
     VERDICTS,

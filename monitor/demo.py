@@ -25,13 +25,13 @@ from monitor.events import Millis
 from monitor.health import Health
 from monitor.history.store import Store
 from monitor.ladder import HOUR
-from monitor.macro import Told
 from monitor.page import clock as utc, dollars, part, percent, share
 from monitor.simulated import SCENARIOS, Exchange, Market, simulate
 from monitor.simulated.macro import told
 from monitor.simulated.past import past
 from monitor.sources import SOURCES
 from monitor.venues import VENUES
+from monitor.weigh import Told
 
 START = 1_790_755_200_000
 """2026-09-30 08:00 UTC, in milliseconds: a demo begins there, so that two are alike."""

@@ -18,11 +18,11 @@ import polars as pl
 from jinja2 import Environment, StrictUndefined, Template
 
 from monitor import __version__, board
-from monitor.average import ENOUGH_DAYS
 from monitor.board import Answer, Known, Row, read
-from monitor.compute import Samples
+from monitor.deleveraging.average import ENOUGH_DAYS
 from monitor.events import Millis, kind_of
 from monitor.health import Health
+from monitor.tick.compute import Samples
 from monitor.venue import Venue
 
 UNKNOWN = "\u2013"

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
-from monitor.phases import Thresholds, in_words, relapse_in_words
+from monitor.deleveraging.phases import Thresholds, in_words, relapse_in_words
 
 # Okabe and Ito's colours, which stay apart for the colour-blind: (colour, opacity) behind the price.
 SPANS: Mapping[str, tuple[str, float]] = {

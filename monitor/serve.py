@@ -15,12 +15,12 @@ from isal import igzip
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
-from monitor.compute import Samples
 from monitor.config import address
 from monitor.events import Millis
-from monitor.exposition import CONTENT_TYPE, Writer
 from monitor.health import Health
 from monitor.page import page
+from monitor.prometheus.exposition import CONTENT_TYPE, Writer
+from monitor.tick.compute import Samples
 from monitor.venue import Venue
 
 

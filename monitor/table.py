@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from monitor.aggregate import CLOSES
+from monitor.deleveraging.aggregate import CLOSES
 from monitor.ladder import DAY, HOUR
 
 DAY_S = DAY // 1000

@@ -17,7 +17,7 @@ from websockets.http11 import Request, Response
 from monitor.bus import Heard
 from monitor.clock import Clock
 from monitor.events import Event, Instrument
-from monitor.feed import Feed, Sinks
+from monitor.feeds.feed import Feed, Sinks
 from monitor.health import Health
 from monitor.venue import Topic, Venue
 from monitor.venues import VENUES

@@ -10,12 +10,12 @@ import polars as pl
 from monitor.bars import BAR
 from monitor.bus import Heard, Listed
 from monitor.clock import Clock
-from monitor.compute import Core, Samples
+from monitor.deleveraging.past import Past
 from monitor.events import Event, Funding, Instrument, Liquidation, Mark, Millis, OpenInterest, Position
 from monitor.metrics import METRICS
-from monitor.past import Past
 from monitor.serve import Board
-from monitor.views import Scope
+from monitor.tick.compute import Core, Samples
+from monitor.tick.views import Scope
 
 T0 = 1_790_755_200_000
 VENUES = ("a", "b", "c", "d", "e")

@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from monitor.aggregate import CAP, CLOSES, DAYS, capped, consistent, contradicts, days, minmod
-from monitor.phases import features
+from monitor.deleveraging.aggregate import CAP, CLOSES, DAYS, capped, consistent, contradicts, days, minmod
+from monitor.deleveraging.phases import features
 
 FIRST = 19_000
 PRICE = 40_000.0

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import yaml
 
-from monitor.etf import MATERIAL_ASSETS, MATERIAL_RATIO, SMALL_ASSETS, SMALL_RATIO
+from monitor.macro.etf import MATERIAL_ASSETS, MATERIAL_RATIO, SMALL_ASSETS, SMALL_RATIO
 
 ROOT = Path(__file__).resolve().parents[1]
 RULES = ROOT / "grafana" / "rules"

@@ -26,18 +26,19 @@ import pytest
 import yaml
 from receivers import ROOT, Receivers, receiving
 
-from monitor import app, readings
+from monitor import app
 from monitor.__main__ import loop_run
 from monitor.app import running
 from monitor.clock import Clock
 from monitor.config import Config
+from monitor.deleveraging.phases import Thresholds
 from monitor.demo import START, against, plant
 from monitor.events import Millis
 from monitor.ladder import HOUR
-from monitor.phases import Thresholds
 from monitor.simulated import LISTINGS, SCENARIOS, Exchange, Market, Scenario, simulate
 from monitor.simulated.macro import told
 from monitor.stack import prometheus
+from monitor.tick import readings
 from monitor.venues import VENUES
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]  # the first test waits for all three markets

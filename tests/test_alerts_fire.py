@@ -39,15 +39,16 @@ from test_alerts_end_to_end import Program, Shared, free, get, level, on_path
 from monitor import app
 from monitor.__main__ import loop_run
 from monitor.app import running
-from monitor.backtest import seconds
 from monitor.bus import Queue
 from monitor.clock import Clock
-from monitor.cme import FLAT, available_at
 from monitor.config import Config
 from monitor.demo import PLANTED, START, against
 from monitor.events import Millis
 from monitor.history.store import Store
 from monitor.ladder import DAY
+from monitor.macro.cme import FLAT, available_at
+from monitor.macro.valuation import OUNCES_PER_TONNE, bitcoin_supply
+from monitor.prometheus.backtest import seconds
 from monitor.simulated import LISTINGS, SCENARIOS, Exchange, Leg, Market, Scenario, simulate
 from monitor.simulated.market import START_PRICE
 from monitor.simulated.past import past
@@ -55,7 +56,6 @@ from monitor.simulated.scenarios import ASSETS
 from monitor.sources import SOURCES
 from monitor.sources.cftc import CONTRACTS, SPREADS
 from monitor.stack import prometheus
-from monitor.valuation import OUNCES_PER_TONNE, bitcoin_supply
 from monitor.venues import VENUES
 
 pytestmark = pytest.mark.live

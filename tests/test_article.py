@@ -18,11 +18,11 @@ from test_macro import LOOKED, growth_of, november as cme_reports
 
 from monitor.app import gold_table
 from monitor.board import Key, Row, board, key
-from monitor.macro import Days, Macro, Told, frames, weigh
-from monitor.metric import LABELS
+from monitor.deleveraging.past import _completeness
+from monitor.deleveraging.phases import State, Thresholds, verdict
 from monitor.metrics.macro import MACRO
-from monitor.past import _completeness
-from monitor.phases import State, Thresholds, verdict
+from monitor.metrics.metric import LABELS
+from monitor.weigh import Days, Macro, Told, frames, weigh
 
 HISTORY = Path(__file__).parents[1].parent / "shared" / "history"
 

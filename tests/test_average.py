@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from hypothesis import given, strategies as st
 
-from monitor.average import (
+from monitor.deleveraging.average import (
     AVERAGE_DAYS,
     ENOUGH_DAYS,
     MAD,

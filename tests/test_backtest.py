@@ -23,8 +23,13 @@ from rich.console import Console
 from synthetic import history
 from test_replay import SPEED, record
 
-from monitor.aggregate import days
-from monitor.backtest import (
+from monitor.commands.backtest import Backtest, ask, fill, of_closes, of_recordings, read_events, read_rules
+from monitor.config import ConfigError
+from monitor.deleveraging.aggregate import days
+from monitor.deleveraging.phases import PHASES, VERDICTS, Thresholds, assess, features
+from monitor.demo import START
+from monitor.ladder import DAY, HOUR
+from monitor.prometheus.backtest import (
     ALWAYS,
     NEAR_S,
     Firing,
@@ -39,11 +44,6 @@ from monitor.backtest import (
     samples,
     seconds,
 )
-from monitor.commands.backtest import Backtest, ask, fill, of_closes, of_recordings, read_events, read_rules
-from monitor.config import ConfigError
-from monitor.demo import START
-from monitor.ladder import DAY, HOUR
-from monitor.phases import PHASES, VERDICTS, Thresholds, assess, features
 from monitor.table import closes
 
 ROOT = Path(__file__).resolve().parents[1]

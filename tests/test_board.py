@@ -28,7 +28,7 @@ from monitor.board import (
     gold_proxy,
     key,
 )
-from monitor.phases import PHASES, RELAPSE, VERDICTS, in_words
+from monitor.deleveraging.phases import PHASES, RELAPSE, VERDICTS, in_words
 
 NOV_5 = 1_762_300_800.0
 """2025-11-05 00:00 UTC."""

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from monitor.cme import WEEKLY, available_at, cme_rows, increments, liquidation, usable
+from monitor.macro.cme import WEEKLY, available_at, cme_rows, increments, liquidation, usable
 
 # Methodology §4: report, open interest and price of bitcoin, of ether.
 GOLDEN = [

@@ -24,18 +24,22 @@ import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from test_alerts_end_to_end import Program, free, on_path
 
-from monitor import etf, export, phases, plot, volatility_ratio
-from monitor.backtest import seconds
+from monitor import plot
 from monitor.commands.catalogue import rows, unit_of
+from monitor.deleveraging import phases
+from monitor.deleveraging.past import CONDITIONS
 from monitor.demo import PLANTED, prometheus
 from monitor.health import Health
 from monitor.history.store import Store
 from monitor.ladder import DAY
-from monitor.past import CONDITIONS
+from monitor.macro import etf
+from monitor.prometheus import export
+from monitor.prometheus.backtest import seconds
 from monitor.serve import Board, serve
 from monitor.simulated import SCENARIOS, Market
 from monitor.simulated.past import past
 from monitor.stack import prometheus as shipped
+from monitor.volatility import ratio as volatility_ratio
 
 pytestmark = pytest.mark.live
 

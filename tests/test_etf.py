@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from hypothesis import given, strategies as st
 
-from monitor.etf import Label, cumulative, label, redemption
+from monitor.macro.etf import Label, cumulative, label, redemption
 
 HISTORY = Path(__file__).parents[1].parent / "shared" / "history"
 

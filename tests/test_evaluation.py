@@ -17,7 +17,7 @@ from evaluation.placebos import CALM
 from evaluation.result import Result
 from evaluation.scoring import EVENTS, SINCE, last_friday, score
 
-from monitor.phases import RELAPSE, RELAPSE_ANY_DAY
+from monitor.deleveraging.phases import RELAPSE, RELAPSE_ANY_DAY
 
 ROOT = Path(__file__).parents[1]
 CASES = [Result()] if HISTORY.is_dir() else []

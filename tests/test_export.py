@@ -27,16 +27,16 @@ from hypothesis import given, settings, strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from small_market import Small
 
-from monitor import export, tsdb
-from monitor.aggregate import days
 from monitor.bars import BAR
 from monitor.commands.export import run
-from monitor.compute import Samples
 from monitor.config import ConfigError, load
+from monitor.deleveraging.aggregate import days
+from monitor.deleveraging.phases import assess, features
 from monitor.history.store import Store
 from monitor.ladder import DAY, HOUR, MINUTE
 from monitor.metrics import METRICS
-from monitor.phases import assess, features
+from monitor.prometheus import export, tsdb
+from monitor.tick.compute import Samples
 from monitor.venues import VENUES
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -15,11 +15,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from small_market import PRICE, VENUES, Small, instrument
 
 from monitor.bus import Heard, Listed
-from monitor.compute import Samples
-from monitor.exposition import CONTENT_TYPE, Writer
 from monitor.health import HEALTH, Health
 from monitor.metrics import METRICS
+from monitor.prometheus.exposition import CONTENT_TYPE, Writer
 from monitor.serve import Board, serve
+from monitor.tick.compute import Samples
 from monitor.venues import VENUES as REAL
 
 

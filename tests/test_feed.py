@@ -36,10 +36,10 @@ from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-from monitor import feed as feeds
 from monitor.clock import Clock
 from monitor.events import Event, Liquidation, Mark, OpenInterest
-from monitor.feed import FIRST_PAUSE_S, LARGEST_FRAME, LONGEST_PAUSE_S, Feed, Sinks, inflate, pause
+from monitor.feeds import feed as feeds
+from monitor.feeds.feed import FIRST_PAUSE_S, LARGEST_FRAME, LONGEST_PAUSE_S, Feed, Sinks, inflate, pause
 from monitor.health import Health
 from monitor.simulated import SCENARIOS, Market, simulate
 from monitor.venue import Instruments, Refused, Reply, Topic

@@ -15,21 +15,21 @@ from conftest import BTC, ETH, NOW, Peer, Talk, mark, peer, rest_server, until, 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
-from monitor import follow
 from monitor.bus import Heard, Item, Listed, Queue
 from monitor.clock import Clock
-from monitor.compute import Core
 from monitor.events import Event, Instrument, Mark, OpenInterest
-from monitor.follow import Choice, Follower, read_instruments
+from monitor.feeds import follow
+from monitor.feeds.follow import Choice, Follower, read_instruments
+from monitor.feeds.rest import Rest
 from monitor.health import Health
 from monitor.metrics import METRICS
 from monitor.recording import Frame
-from monitor.rest import Rest
 from monitor.simulated import SCENARIOS, Market, simulate
-from monitor.tables import Tables
+from monitor.tick.compute import Core
+from monitor.tick.tables import Tables
+from monitor.tick.views import Scope
 from monitor.venue import Channel, Instruments, Poll, Request, Unreadable, Venue
 from monitor.venues import VENUES
-from monitor.views import Scope
 
 OURS = Choice(frozenset({"BTC", "ETH", "SOL"}))
 

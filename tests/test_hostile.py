@@ -22,13 +22,15 @@ import pytest
 from conftest import NOW, until
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitor import app, feed, readings
+from monitor import app
 from monitor.app import Monitor, running
 from monitor.clock import Clock
-from monitor.compute import Samples
 from monitor.config import Config
 from monitor.demo import against
+from monitor.feeds import feed
 from monitor.simulated import SCENARIOS, Exchange, Fault, Market, simulate
+from monitor.tick import readings
+from monitor.tick.compute import Samples
 from monitor.venue import Budget, Venue
 from monitor.venues import VENUES
 

@@ -21,32 +21,32 @@ from hypothesis import given, settings, strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from small_market import PRICE, Small
 
-from monitor import macro as macros
+from monitor import weigh as macros
 from monitor.app import CONDITIONS, gold_table, running, supply
 from monitor.bars import BAR
 from monitor.clock import Clock
 from monitor.commands.valuation import stored
-from monitor.compute import Core, Samples
 from monitor.config import Config, SourceConfig
+from monitor.deleveraging.past import Past
+from monitor.deleveraging.phases import Thresholds
 from monitor.demo import START, against, plant
-from monitor.exposition import Writer
+from monitor.feeds.slow import Slow, chosen
 from monitor.health import Health
 from monitor.ladder import DAY, HOUR, MINUTE
-from monitor.macro import Days, Macro, Told, closed_days, disagree, frames, redemption_windows, weigh
+from monitor.macro.valuation import Given, complete, fair_value
 from monitor.metrics.macro import MACRO
 from monitor.page import page
-from monitor.past import Past
-from monitor.phases import Thresholds
-from monitor.realized import REFERENCE, Realized, realized, reference
+from monitor.prometheus.exposition import Writer
 from monitor.simulated import SCENARIOS, Market, simulate
 from monitor.simulated.macro import told
 from monitor.simulated.past import past
-from monitor.slow import Slow, chosen
 from monitor.sources import SOURCES, gold_proxy
-from monitor.valuation import Given, complete, fair_value
+from monitor.tick.compute import Core, Samples
 from monitor.venues import VENUES
-from monitor.volatility import volatilities
-from monitor.volatility_ratio import volatility_ratio
+from monitor.volatility.estimators import volatilities
+from monitor.volatility.ratio import volatility_ratio
+from monitor.volatility.realized import REFERENCE, Realized, realized, reference
+from monitor.weigh import Days, Macro, Told, closed_days, disagree, frames, redemption_windows, weigh
 
 MARKET = Market(SCENARIOS["calm"], seed=1, start=START)
 
@@ -267,7 +267,7 @@ def test_no_rule_and_no_other_module_reads_what_stands_for_gold() -> None:
         for file in (root / "monitor").rglob("*.py")
         if "proxy_usd_oz" in file.read_text()
     }
-    assert readers == {"macro.py", "sources/gold_proxy.py", "simulated/macro.py"}
+    assert readers == {"weigh.py", "sources/gold_proxy.py", "simulated/macro.py"}
     for rules in (root / "grafana" / "rules").glob("*.yml"):
         assert "leverage_gold_proxy" not in rules.read_text()
 
@@ -784,8 +784,8 @@ def only(**sources: SourceConfig) -> dict[str, SourceConfig]:
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("monitor.slow.SPREAD_S", 0.0)
-    monkeypatch.setattr("monitor.slow.FILE_EVERY_S", 0.1)
+    monkeypatch.setattr("monitor.feeds.slow.SPREAD_S", 0.0)
+    monkeypatch.setattr("monitor.feeds.slow.FILE_EVERY_S", 0.1)
     monkeypatch.setattr("monitor.app.WEIGH_EVERY_S", 0.1)
 
 

@@ -14,13 +14,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.bus import Heard, Listed
-from monitor.compute import Core
 from monitor.events import Instrument
-from monitor.exposition import Writer
 from monitor.metrics import METRICS
+from monitor.prometheus.exposition import Writer
+from monitor.tick.compute import Core
+from monitor.tick.views import Scope
 from monitor.venue import Reply
 from monitor.venues import VENUES
-from monitor.views import Scope
 
 NOW = 1_795_000_000_000
 AT = NOW - 500

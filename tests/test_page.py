@@ -22,12 +22,12 @@ from aiohttp import web
 from small_market import T0, Small
 from websockets.asyncio.client import ClientConnection, connect
 
-from monitor.compute import Samples, families, of_instant, planned
+from monitor.deleveraging.past import SHOWN
+from monitor.deleveraging.phases import PHASES, VERDICTS, Phase, in_words
 from monitor.health import Health
 from monitor.metrics import METRICS
 from monitor.page import UNKNOWN, age, dollars, known, page
-from monitor.past import SHOWN
-from monitor.phases import PHASES, VERDICTS, Phase, in_words
+from monitor.tick.compute import Samples, families, of_instant, planned
 from monitor.venues import VENUES
 
 EVIL = '<script>alert("1")</script>'

@@ -12,11 +12,11 @@ from polars.testing import assert_frame_equal
 from small_market import COINS, FEEDS, PRICE, SUPPLY, T0, VENUES, Small, bars, funding, supply, swing, value
 
 from monitor.bars import roll
-from monitor.compute import Samples
+from monitor.deleveraging.past import CONDITIONS, Kept, Past
+from monitor.deleveraging.phases import PHASES, Thresholds
 from monitor.events import Mark, OpenInterest
 from monitor.ladder import DAY, HOUR, MINUTE
-from monitor.past import CONDITIONS, Kept, Past
-from monitor.phases import PHASES, Thresholds
+from monitor.tick.compute import Samples
 
 MIDNIGHT = T0 // DAY * DAY
 """T0 is 08:00 of that day."""

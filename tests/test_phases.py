@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from synthetic import history
 
-from monitor.aggregate import days
-from monitor.phases import (
+from monitor.deleveraging.aggregate import days
+from monitor.deleveraging.phases import (
     EVIDENCE,
     PHASES,
     TABLE,

@@ -16,9 +16,9 @@ import pytest
 from synthetic import FIRST, history
 
 from monitor.commands.phases import Problem, runs, show, today, with_supply
-from monitor.phases import PHASES, TABLE, VERDICTS
+from monitor.deleveraging.phases import PHASES, TABLE, VERDICTS
+from monitor.macro.valuation import bitcoin_supply, ether_supply
 from monitor.table import TableError, closes
-from monitor.valuation import bitcoin_supply, ether_supply
 
 MADE = history(700)
 TOTAL = (

@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 from small_market import Patient
 
-from monitor import app, readings
+from monitor import app
 from monitor.app import Monitor, running
 from monitor.config import Config
 from monitor.demo import REPOSITORY, START, against, plant, prometheus
@@ -25,6 +25,7 @@ from monitor.events import Millis
 from monitor.ladder import HOUR
 from monitor.simulated import SCENARIOS, Exchange, Market, simulate
 from monitor.simulated.listings import Listing
+from monitor.tick import readings
 from monitor.venues import VENUES
 
 pytestmark = pytest.mark.live
@@ -166,7 +167,7 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
         for name, venue in VENUES.items()
     }
     monkeypatch.setattr(app, "VENUES", venues)
-    monkeypatch.setattr("monitor.feed.LONGEST_PAUSE_S", 0.5)
+    monkeypatch.setattr("monitor.feeds.feed.LONGEST_PAUSE_S", 0.5)
     for life in ("MARK_LIFE", "INDEX_LIFE", "FUNDING_LIFE", "OPEN_INTEREST_LIFE"):
         monkeypatch.setattr(readings, life, 2_000)
 

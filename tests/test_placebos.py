@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from monitor.aggregate import CLOSES, capped, days
-from monitor.phases import Machine, State, Thresholds, features
+from monitor.deleveraging.aggregate import CLOSES, capped, days
+from monitor.deleveraging.phases import Machine, State, Thresholds, features
 
 LONG, FAULT = 200, 170
 """Days of a history, and the one on which a venue is spoilt."""

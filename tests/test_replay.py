@@ -11,7 +11,7 @@ from monitor.app import Replay, running
 from monitor.clock import Clock
 from monitor.config import Config
 from monitor.demo import START, against
-from monitor.exposition import Writer
+from monitor.prometheus.exposition import Writer
 from monitor.recording import Header, RecordingError, Tick, files, read
 from monitor.simulated import SCENARIOS, Market, simulate
 from monitor.venues import VENUES

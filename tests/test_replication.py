@@ -27,7 +27,7 @@ from monitor.commands.replication import (
     valued,
 )
 from monitor.commands.valuation import Problem
-from monitor.volatility_ratio import Clock
+from monitor.volatility.ratio import Clock
 
 ROOT = Path(__file__).parents[1]
 HISTORY = ROOT.parent / "shared" / "history"

@@ -16,8 +16,8 @@ from aiohttp import web
 from conftest import Respond, raw, rest_server, until, venue_at
 from hypothesis import given, strategies as st
 
-from monitor import rest as rests
-from monitor.rest import PAGES, Rest, RestError, Throttled, retry_after
+from monitor.feeds import rest as rests
+from monitor.feeds.rest import PAGES, Rest, RestError, Throttled, retry_after
 from monitor.venue import Budget, InstrumentList, Request, Unreadable, Venue
 from monitor.venues import VENUES
 

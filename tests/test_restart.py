@@ -18,17 +18,17 @@ import pytest
 from small_market import Patient
 
 from monitor.app import Monitor, Replay, left, running
-from monitor.compute import Samples
 from monitor.config import Config
 from monitor.demo import START, against, plant
 from monitor.events import Millis
-from monitor.exposition import Writer
 from monitor.history import HistoryError
 from monitor.history.store import Store
 from monitor.ladder import HOUR, MINUTE
+from monitor.prometheus.exposition import Writer
 from monitor.recording import Header, files, read
 from monitor.simulated import SCENARIOS, Market, simulate
 from monitor.simulated.scenarios import Leg, Scenario
+from monitor.tick.compute import Samples
 from monitor.venues import VENUES
 
 pytestmark = pytest.mark.live

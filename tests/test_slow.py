@@ -16,11 +16,11 @@ import pytest
 from aiohttp import web
 from conftest import NOW, Respond, raw, rest_server, until
 
-from monitor import slow as slows
 from monitor.clock import Clock
 from monitor.config import Config, ConfigError, SourceConfig
+from monitor.feeds import slow as slows
+from monitor.feeds.slow import AGENT, Asked, Slow, chosen
 from monitor.health import HEALTH, SOURCE_PROBLEMS, Health
-from monitor.slow import AGENT, Asked, Slow, chosen
 from monitor.sources import SOURCES
 from monitor.sources.source import DAY, HOUR, Source
 

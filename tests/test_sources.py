@@ -15,9 +15,9 @@ import pytest
 from conftest import NOW
 from hypothesis import given, settings, strategies as st
 
+from monitor.macro.valuation import gold_tonnes
 from monitor.sources import SOURCES, cftc, cme, etf, etf_assets, gold, gold_proxy, gvz, supply, tonnes
 from monitor.sources.source import DAY, HOUR, Rubbish, as_of
-from monitor.valuation import gold_tonnes
 
 SAMPLES = Path(__file__).parent / "samples"
 

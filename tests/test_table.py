@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from monitor.aggregate import CLOSES
+from monitor.deleveraging.aggregate import CLOSES
 from monitor.table import TableError, closes, read
 
 FIRST = date(2024, 1, 1)

@@ -6,7 +6,7 @@ from small_market import PRICE, Small, instrument, value
 
 from monitor.bus import Heard, Listed
 from monitor.events import Index, Liquidation, Mark, VolatilityIndex
-from monitor.tables import LATE, Tables
+from monitor.tick.tables import LATE, Tables
 
 TOTAL = "leverage_liquidated_usd_total"
 

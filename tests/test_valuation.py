@@ -18,8 +18,7 @@ from hypothesis import given, settings, strategies as st
 from monitor.app import gold_table
 from monitor.commands.replication import GAP, UPLIFT, solve
 from monitor.commands.valuation import Problem, read_prices
-from monitor.macro import trading_days
-from monitor.valuation import (
+from monitor.macro.valuation import (
     OUNCES_PER_TONNE,
     Given,
     Known,
@@ -37,6 +36,7 @@ from monitor.valuation import (
     read_gold_table,
     rounding_interval,
 )
+from monitor.weigh import trading_days
 
 HISTORY = Path(__file__).parents[1].parent / "shared" / "history"
 TABLE = gold_table()

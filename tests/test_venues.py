@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from monitor.events import Event, Funding, Instrument, Liquidation, Mark, Position, as_json
-from monitor.feed import UNREADABLE
+from monitor.feeds.feed import UNREADABLE
 from monitor.venue import ByRule, Refused, Reply, Request, Topic, Unreadable, Venue, asset_of, batches
 from monitor.venues import VENUES
 

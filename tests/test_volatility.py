@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from monitor.ladder import DAY, HOUR, MINUTE
-from monitor.volatility import (
+from monitor.volatility.estimators import (
     ESTIMATORS,
     annualised,
     closed,
@@ -26,7 +26,7 @@ from monitor.volatility import (
     terms,
     volatilities,
 )
-from monitor.volatility_ratio import NotCovered, bootstrap, pairs, ratio_of, volatility_ratio
+from monitor.volatility.ratio import NotCovered, bootstrap, pairs, ratio_of, volatility_ratio
 
 HISTORY = Path(__file__).parents[1].parent / "shared" / "history"
 

@@ -7,7 +7,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana.boards.frame import frame
 from grafana.boards.panels import COINS, SHARE, USD, Panel, Query, last, lines, numbers, states
 from grafana.boards.style import BAD, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, WARN, steps, words
-from monitor.etf import MATERIAL_ASSETS, MATERIAL_RATIO, SMALL_ASSETS, SMALL_RATIO
+from monitor.macro.etf import MATERIAL_ASSETS, MATERIAL_RATIO, SMALL_ASSETS, SMALL_RATIO
 
 OF = 'asset=~"$asset"'
 SIZES = {0: ("small", GREEN), 1: ("moderate", ORANGE), 2: ("material", RED)}

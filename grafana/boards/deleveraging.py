@@ -44,10 +44,10 @@ from grafana.boards.style import (
     steps,
     words,
 )
-from monitor.etf import MATERIAL_ASSETS, MATERIAL_RATIO, SMALL_ASSETS, SMALL_RATIO
-from monitor.past import CONDITIONS
-from monitor.phases import PHASES, VERDICTS
-from monitor.volatility_ratio import WINDOW
+from monitor.deleveraging.past import CONDITIONS
+from monitor.deleveraging.phases import PHASES, VERDICTS
+from monitor.macro.etf import MATERIAL_ASSETS, MATERIAL_RATIO, SMALL_ASSETS, SMALL_RATIO
+from monitor.volatility.ratio import WINDOW
 
 OF = 'asset=~"$asset"'
 STEP = "[$__interval]"

@@ -7,7 +7,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana.boards.frame import frame
 from grafana.boards.panels import SHARE, USD, Panel, Query, by_venue, last, lines, numbers, rows_of, states
 from grafana.boards.style import BAD, GREY, LONG, ORANGE, RED, SHORT, WARN, steps, words
-from monitor.past import CONDITIONS
+from monitor.deleveraging.past import CONDITIONS
 
 OF = 'asset=~"$asset"'
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from grafana_foundation_sdk.models.dashboard import Threshold, ValueMap, ValueMapping, ValueMappingResult
 
-from monitor.phases import PHASES, VERDICTS, Thresholds
+from monitor.deleveraging.phases import PHASES, VERDICTS, Thresholds
 from monitor.plot import SPANS
 from monitor.sources import SOURCES
 from monitor.venues import VENUES

@@ -22,7 +22,7 @@ from grafana.boards.style import (
     steps,
     words,
 )
-from monitor.volatility_ratio import WINDOW
+from monitor.volatility.ratio import WINDOW
 
 RATIO = "leverage_bitcoin_gold_volatility_ratio"
 OWN_CLOCK = "leverage_bitcoin_gold_own_clock_volatility_ratio"

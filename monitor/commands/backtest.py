@@ -24,10 +24,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from monitor import export, tsdb
-from monitor.aggregate import days
 from monitor.app import Replay, left
-from monitor.backtest import (
+from monitor.commands.offline import GRID
+from monitor.commands.phases import with_supply
+from monitor.config import ConfigError
+from monitor.deleveraging.aggregate import days
+from monitor.deleveraging.phases import Thresholds, assess, features
+from monitor.events import Millis
+from monitor.ladder import HOUR
+from monitor.prometheus import export, tsdb
+from monitor.prometheus.backtest import (
     ALWAYS,
     GATES,
     STEP_S,
@@ -41,12 +47,6 @@ from monitor.backtest import (
     rules as rules_of,
     samples,
 )
-from monitor.commands.offline import GRID
-from monitor.commands.phases import with_supply
-from monitor.config import ConfigError
-from monitor.events import Millis
-from monitor.ladder import HOUR
-from monitor.phases import Thresholds, assess, features
 from monitor.recording import FORMAT, Header, RecordingError, Tick, files, read
 from monitor.table import TableError, closes, read as read_table
 

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.padding import Padding
 
 from monitor.health import HEALTH
-from monitor.metric import UNITS
 from monitor.metrics import METRICS
+from monitor.metrics.metric import UNITS
 
 
 class Row(msgspec.Struct, frozen=True):

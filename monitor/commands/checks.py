@@ -17,10 +17,10 @@ from websockets.exceptions import WebSocketException
 from monitor.app import choice_of, venues_of
 from monitor.commands.live import writable
 from monitor.config import Config, ConfigError, address
-from monitor.feed import UNREADABLE
-from monitor.follow import read_instruments
-from monitor.rest import Rest, RestError
-from monitor.slow import chosen
+from monitor.feeds.feed import UNREADABLE
+from monitor.feeds.follow import read_instruments
+from monitor.feeds.rest import Rest, RestError
+from monitor.feeds.slow import chosen
 from monitor.venue import Refused, Venue
 
 TIMEOUT_S = 10.0

@@ -19,16 +19,16 @@ import polars as pl
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from monitor import export, tsdb
 from monitor.app import scope_of, supply, thresholds_of, venues_of
 from monitor.clock import Clock
 from monitor.config import Config, ConfigError
+from monitor.deleveraging.past import Past
+from monitor.deleveraging.phases import assess, features
 from monitor.events import Millis
-from monitor.export import Lots
 from monitor.history.store import Store
 from monitor.ladder import DAY, HOUR, MINUTE
-from monitor.past import Past
-from monitor.phases import assess, features
+from monitor.prometheus import export, tsdb
+from monitor.prometheus.export import Lots
 
 RECENT: Millis = 3 * HOUR
 """Of the newest hours no blocks are made: they would overlap what a server still holds in memory."""

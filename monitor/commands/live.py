@@ -12,9 +12,9 @@ from rich.live import Live
 from rich.table import Table
 
 from monitor.app import Monitor, running
-from monitor.average import ENOUGH_DAYS, YEAR
 from monitor.clock import Clock
 from monitor.config import Config, ConfigError
+from monitor.deleveraging.average import ENOUGH_DAYS, YEAR
 from monitor.page import age
 
 

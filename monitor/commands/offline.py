@@ -18,7 +18,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from monitor.app import Replay, left
 from monitor.config import ConfigError, address
 from monitor.events import as_json
-from monitor.feed import UNREADABLE
+from monitor.feeds.feed import UNREADABLE
 from monitor.recording import FORMAT, Entry, Header, RecordingError, Tick, files, read
 from monitor.serve import serve
 from monitor.venue import ByRule, Refused, Reply, Venue

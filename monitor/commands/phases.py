@@ -14,10 +14,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from monitor.aggregate import days
-from monitor.phases import Thresholds, assess, features, in_words, relapse_in_words, states, table
+from monitor.deleveraging.aggregate import days
+from monitor.deleveraging.phases import (
+    Thresholds,
+    assess,
+    features,
+    in_words,
+    relapse_in_words,
+    states,
+    table,
+)
+from monitor.macro.valuation import bitcoin_supply, ether_supply
 from monitor.table import TableError, closes, read
-from monitor.valuation import bitcoin_supply, ether_supply
 
 SUPPLY = {"BTC": bitcoin_supply, "ETH": ether_supply}
 """What is known offline of assets whose table does not say."""

@@ -19,7 +19,7 @@ from jinja2 import Environment, StrictUndefined
 
 from monitor.app import gold_table
 from monitor.commands.valuation import GOLD, Problem, read_prices
-from monitor.valuation import (
+from monitor.macro.valuation import (
     GoldTable,
     bitcoin_supply,
     fair_value,
@@ -27,7 +27,7 @@ from monitor.valuation import (
     gold_tonnes,
     rounding_interval,
 )
-from monitor.volatility_ratio import (
+from monitor.volatility.ratio import (
     BITCOIN_DAYS,
     GOLD_DAYS,
     WINDOW,

@@ -16,16 +16,13 @@ from rich.table import Table
 from monitor.app import gold_table, scope_of, venues_of
 from monitor.clock import Clock
 from monitor.config import Config
+from monitor.deleveraging.past import HISTORY_DAYS
 from monitor.events import Millis
+from monitor.feeds.slow import Slow, chosen
 from monitor.health import Health
 from monitor.history.store import Store
 from monitor.ladder import DAY, HOUR
-from monitor.macro import Told, gold_daily, height_at, ounce_usd, trading_days
-from monitor.past import HISTORY_DAYS
-from monitor.realized import reference
-from monitor.slow import Slow, chosen
-from monitor.sources.tonnes import as_table
-from monitor.valuation import (
+from monitor.macro.valuation import (
     Assumptions,
     FairValue,
     Given,
@@ -36,8 +33,11 @@ from monitor.valuation import (
     Unknown,
     complete,
 )
-from monitor.volatility import LEAST
-from monitor.volatility_ratio import STALE, Clock as Sampling, NotCovered, Ratio, volatility_ratio
+from monitor.sources.tonnes import as_table
+from monitor.volatility.estimators import LEAST
+from monitor.volatility.ratio import STALE, Clock as Sampling, NotCovered, Ratio, volatility_ratio
+from monitor.volatility.realized import reference
+from monitor.weigh import Told, gold_daily, height_at, ounce_usd, trading_days
 
 GOLD = ("GOLD", "XAU", "XAUUSD", "PAXG", "XAUT")
 """Names of gold in the column `asset`, the first that a table has is taken."""

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from monitor.metric import Metric
+from monitor.metrics.metric import Metric
 
 LEVERAGE = (
     Metric(

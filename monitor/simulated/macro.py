@@ -14,12 +14,12 @@ import polars as pl
 
 from monitor.events import Millis
 from monitor.ladder import DAY, HOUR
-from monitor.macro import Told
+from monitor.macro.valuation import bitcoin_height
 from monitor.simulated.market import Market
 from monitor.simulated.noise import key_of, waves
 from monitor.sources import SOURCES, cftc, etf, etf_assets, gold, gold_proxy, gvz, supply
 from monitor.sources.source import as_of
-from monitor.valuation import bitcoin_height
+from monitor.weigh import Told
 
 SINCE = timedelta(days=760)
 SOURCE = "simulated"

@@ -12,9 +12,9 @@ import msgspec
 import polars as pl
 
 from monitor.events import Millis
+from monitor.macro.valuation import Flow, GoldTable, Stock, TableError, read_gold_table
 from monitor.sources.body import text_of
 from monitor.sources.source import DAY, Rubbish, Source, dated, newest_within, say, unique, within
-from monitor.valuation import Flow, GoldTable, Stock, TableError, read_gold_table
 
 SCHEMA = pl.Schema(
     {

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import polars as pl
 
 from monitor.bus import Heard, Listed
-from monitor.compute import Core, Samples
 from monitor.events import Instrument, Liquidation, Mark, Millis, OpenInterest
 from monitor.ladder import DAY, SECOND
-from monitor.metric import Metric
 from monitor.metrics import METRICS
-from monitor.views import Scope
+from monitor.metrics.metric import Metric
+from monitor.tick.compute import Core, Samples
+from monitor.tick.views import Scope
 
 VENUES = [f"venue{n:02d}" for n in range(14)]
 START: Millis = 1_790_755_200_000

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from statistics import mean, median
 from time import perf_counter, process_time
@@ -17,22 +16,19 @@ from tick import CYCLE, TARGETS_MS, tick
 
 from monitor.app import remember, supply
 from monitor.bars import BAR, Step
+from monitor.deleveraging.past import HISTORY_DAYS, Past
+from monitor.deleveraging.phases import Thresholds
 from monitor.events import Millis
 from monitor.history.store import Store
 from monitor.ladder import DAY, HOUR, MINUTE
-from monitor.past import HISTORY_DAYS, Past
-from monitor.phases import Thresholds
-from monitor.realized import REFERENCE, STEPS as REALIZED, Realized, reference
-from monitor.views import Scope
+from monitor.tick.views import Scope
+from monitor.volatility.realized import REFERENCE, STEPS as REALIZED, Realized, reference
 
 START_TARGET_S = 2.0
 
 
 def section(rounds: int = 8) -> list[Row]:
-    rows = _starts()
-    for count, target in TARGETS_MS.items():
-        rows += _ticks(count, target, rounds)
-    rows += _hour()
+    rows = [*_starts(), *_ticks(rounds), *_hour()]
     show(f"past: {HISTORY_DAYS} days behind", rows)
     return rows
 
@@ -75,29 +71,41 @@ def _close(past: Past, hourly: pl.DataFrame) -> float:
     return process_time() - began
 
 
-def _ticks(count: int, target: float, rounds: int) -> list[Row]:
-    plain, deep = Monthly(count), Monthly(count)
-    deep.core.past = Past(
-        frozenset(VENUES), Thresholds(), supply, _bars(count, deep.now, "day"), _bars(count, deep.now, "hour")
-    )
-    found: dict[str, list[float]] = {"plain": [], "deep": []}
-    months: Mapping[str, Monthly] = {"plain": plain, "deep": deep}
+def _ticks(rounds: int) -> list[Row]:
+    """Of each size with the past and without, in turn."""
+    plain = {count: Monthly(count) for count in TARGETS_MS}
+    deep = {count: _deep(count) for count in TARGETS_MS}
+    kinds = [(deep, count) for count in TARGETS_MS] + [(plain, count) for count in TARGETS_MS]
+    found: dict[int, list[float]] = {id(of[count]): [] for of, count in kinds}
     for _ in range(rounds):
-        for name in random.sample(list(months), len(months)):
-            found[name].append(mean(tick(months[name])[1] for _ in range(CYCLE)))
-    known = deep.samples.looked.asset["average"].count() + deep.samples.looked.asset["percentile"].count()
-    if known == 0:
-        raise RuntimeError("the past said nothing")
-    ratio = median(big / small for big, small in zip(found["deep"], found["plain"], strict=True))
-    return [
-        Row(
-            f"tick with the past, {count} instruments, mean of {CYCLE} ticks",
-            median(found["deep"]) * 1000,
-            target,
-            "ms CPU",
-        ),
-        Row(f"beside the same tick without, {count} instruments", ratio),
-    ]
+        for of, count in random.sample(kinds, len(kinds)):
+            found[id(of[count])].append(mean(tick(of[count])[1] for _ in range(CYCLE)))
+
+    def ratio(big: Monthly, small: Monthly) -> float:
+        return median(one / other for one, other in zip(found[id(big)], found[id(small)], strict=True))
+
+    for month in deep.values():
+        asset = month.samples.looked.asset
+        if asset["average"].count() + asset["percentile"].count() == 0:
+            raise RuntimeError("the past said nothing")
+    rows = []
+    for count, target in TARGETS_MS.items():
+        name = f"tick with the past, {count} instruments, mean of {CYCLE} ticks"
+        rows.append(Row(name, median(found[id(deep[count])]) * 1000, target, "ms CPU"))
+        rows.append(
+            Row(f"beside the same tick without, {count} instruments", ratio(deep[count], plain[count]))
+        )
+    rows.append(
+        Row("tick of 6000 / tick of 500 instruments, with the past", ratio(deep[6000], deep[500]), 4.0)
+    )
+    return rows
+
+
+def _deep(count: int) -> Monthly:
+    month = Monthly(count)
+    days, hours = (_bars(count, month.now, step) for step in ("day", "hour"))
+    month.core.past = Past(frozenset(VENUES), Thresholds(), supply, days, hours)
+    return month
 
 
 def _hour(count: int = 6000) -> list[Row]:

@@ -15,8 +15,8 @@ import polars as pl
 from measure import REPOSITORY, Row, show
 from synthetic import FIRST, history
 
-from monitor.aggregate import days
-from monitor.phases import assess, features, table
+from monitor.deleveraging.aggregate import days
+from monitor.deleveraging.phases import assess, features, table
 from monitor.table import closes, read
 
 TARGET_S = 2.0

@@ -16,12 +16,12 @@ from wire import SOCKETS, instruments, number
 from monitor.app import Monitor, scope_of
 from monitor.bus import Heard, Item, Listed
 from monitor.clock import Clock
-from monitor.compute import Core
 from monitor.config import Config
 from monitor.events import Instrument
-from monitor.feed import Feed, Sinks
+from monitor.feeds.feed import Feed, Sinks
 from monitor.metrics import METRICS
 from monitor.serve import serve
+from monitor.tick.compute import Core
 from monitor.venue import Topic
 
 PATIENCE_S = 60.0

@@ -13,8 +13,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric as PrometheusMetric
 from prometheus_client.registry import Collector
 
-from monitor.compute import Samples
-from monitor.exposition import Writer
+from monitor.prometheus.exposition import Writer
+from monitor.tick.compute import Samples
 
 PER_INSTRUMENT = 9
 LARGE, SMALL = 48_000, 10_000

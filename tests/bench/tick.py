@@ -13,9 +13,9 @@ from market import Monthly
 from measure import Row, show
 
 from monitor.ladder import DAY, SECOND
-from monitor.metric import WINDOWS, Metric
 from monitor.metrics import METRICS
-from monitor.views import CHANGES_EVERY
+from monitor.metrics.metric import WINDOWS, Metric
+from monitor.tick.views import CHANGES_EVERY
 
 TARGETS_MS = {10: 10.0, 500: 10.0, 6000: 25.0}
 
@@ -29,9 +29,9 @@ def section(cycles: int = 8) -> list[Row]:
     used = len({window for metric in METRICS if metric.view == "asset_window" for window in metric.windows})
     windows = min(month.windows() for month in months.values())
     cost: dict[int, list[tuple[float, float]]] = {count: [] for count in months}
-    for _ in range(cycles * CYCLE):
+    for _ in range(cycles):
         for count in random.sample(list(months), len(months)):
-            cost[count].append(tick(months[count]))
+            cost[count] += [tick(months[count]) for _ in range(CYCLE)]
     applied = {count: median(apply for apply, _ in found) * 1000 for count, found in cost.items()}
     ticks = {count: _cycles(found) for count, found in cost.items()}
     rows = [

@@ -10,8 +10,8 @@ import polars as pl
 
 from evaluation.history import day
 from evaluation.scoring import SINCE, Entry, Score, score, walk
-from monitor.average import MAD, median_before
-from monitor.phases import GROWTH_ENOUGH, GROWTH_SCALE_FLOOR, Thresholds
+from monitor.deleveraging.average import MAD, median_before
+from monitor.deleveraging.phases import GROWTH_ENOUGH, GROWTH_SCALE_FLOOR, Thresholds
 
 HALF = day("2022-01-01")
 ETHER_SINCE = day("2021-04-15")

@@ -10,9 +10,9 @@ from rich.console import Console
 
 from evaluation.history import day, text, vendor
 from evaluation.scoring import EVENTS
-from monitor.backtest import Known
 from monitor.commands.backtest import Backtest, of_closes, read_rules
 from monitor.ladder import DAY
+from monitor.prometheus.backtest import Known
 
 ROOT = Path(__file__).parents[2]
 SINCE = day("2020-01-01")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import polars as pl
 
-from monitor.phases import CUSUM_ALARM, CUSUM_SLACK
+from monitor.deleveraging.phases import CUSUM_ALARM, CUSUM_SLACK
 
 QUIET = 3
 """Alarms less than so many days apart are one, as quiet days end a purge."""

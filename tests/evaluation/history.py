@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from monitor.aggregate import CLOSES
+from monitor.deleveraging.aggregate import CLOSES
 
 HISTORY = Path(__file__).parents[2].parent / "shared" / "history"
 _EPOCH = date(1970, 1, 1).toordinal()

@@ -9,8 +9,8 @@ import polars as pl
 
 from evaluation.history import day, venues
 from evaluation.scoring import walk
-from monitor.aggregate import consistent, days, minmod
-from monitor.phases import features
+from monitor.deleveraging.aggregate import consistent, days, minmod
+from monitor.deleveraging.phases import features
 
 Group = tuple[str, tuple[str, ...]]
 GROUPS: tuple[Group, ...] = (

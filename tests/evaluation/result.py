@@ -14,9 +14,9 @@ from evaluation import baselines, placebos, relapse, selection
 from evaluation.backtest import backtest
 from evaluation.history import day, vendor, venues
 from evaluation.scoring import SINCE, Entry, Score, score, walk
-from monitor.aggregate import days
 from monitor.commands.backtest import Backtest
-from monitor.phases import PHASES, Thresholds, features
+from monitor.deleveraging.aggregate import days
+from monitor.deleveraging.phases import PHASES, Thresholds, features
 
 SENSITIVITY = (
     ((-4.0, -0.05), (17, 4.5)), ((-5.0, -0.06), (16, 3.1)), ((-6.0, -0.05), (17, 2.3)),

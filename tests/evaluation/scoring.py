@@ -9,7 +9,7 @@ from typing import NamedTuple
 import polars as pl
 
 from evaluation.history import day, text
-from monitor.phases import Machine, Row, State, Thresholds
+from monitor.deleveraging.phases import Machine, Row, State, Thresholds
 
 EVENTS = tuple(
     day(one)

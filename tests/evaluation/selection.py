@@ -9,7 +9,7 @@ import polars as pl
 
 from evaluation.history import day
 from evaluation.scoring import EVENTS, NEAR, SINCE, Score, score, walk
-from monitor.phases import Thresholds
+from monitor.deleveraging.phases import Thresholds
 
 GRID_Z = (-4.0, -5.0, -6.0, -7.0)
 GRID_GROWTH = (-0.05, -0.06, -0.07, -0.08)

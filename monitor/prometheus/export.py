@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import polars as pl
 
 from monitor.bars import STEPS, Step
+from monitor.deleveraging.phases import PHASES, VERDICTS
 from monitor.events import Millis
 from monitor.ladder import DAY, HOUR
-from monitor.metric import LABELS, Metric, View
 from monitor.metrics import METRICS
-from monitor.phases import PHASES, VERDICTS
+from monitor.metrics.metric import LABELS, Metric, View
 
 TARGET: Mapping[str, str] = {"instance": "leverage-monitor", "job": "leverage-monitor"}
 """Labels that Prometheus gives to what it scrapes (`prometheus.yml`): another name is another series."""

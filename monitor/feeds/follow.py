@@ -14,10 +14,10 @@ import msgspec
 from monitor.bus import Heard, Listed
 from monitor.clock import Clock
 from monitor.events import Instrument, Millis
-from monitor.feed import UNREADABLE, Feed, Sinks, pause
+from monitor.feeds.feed import UNREADABLE, Feed, Sinks, pause
+from monitor.feeds.rest import Rest, RestError, Throttled
 from monitor.health import Health
 from monitor.recording import Frame, frame
-from monitor.rest import Rest, RestError, Throttled
 from monitor.venue import DOLLARS, Instruments, Poll, Refused, Request, Topic, Unreadable, Venue, batches
 
 REREAD_AT_MOST_EVERY_S = 60.0

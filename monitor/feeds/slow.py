@@ -25,8 +25,8 @@ from monitor import __version__
 from monitor.clock import Clock
 from monitor.config import Config, ConfigError, SourceConfig
 from monitor.events import Millis
+from monitor.feeds.rest import retry_after
 from monitor.health import Health
-from monitor.rest import retry_after
 from monitor.sources import SOURCES
 from monitor.sources.source import DAY, Rubbish, Source, as_of
 

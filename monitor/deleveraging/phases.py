@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 import polars as pl
 
-from monitor.average import (
+from monitor.deleveraging.average import (
     AVERAGE_DAYS,
     ENOUGH_DAYS,
     MAD,
@@ -307,22 +307,21 @@ class Machine:
         if row["growth_scale"] is None:
             return ()
         if row["growth"] is not None:
-            percentile = row["growth_percentile"]
             for fall, z in ((rule.purge_growth, rule.purge_z), (rule.purge_severe, rule.purge_severe_z)):
-                one = (
-                    Reason("growth_1d", row["growth"], fall, percentile),
-                    Reason("growth_1d_z", row["z_growth"], z, percentile),
-                )
-                if all(reason.value <= reason.threshold for reason in one):
-                    return one
+                if row["growth"] <= fall and row["z_growth"] <= z:
+                    percentile = row["growth_percentile"]
+                    return (
+                        Reason("growth_1d", row["growth"], fall, percentile),
+                        Reason("growth_1d_z", row["z_growth"], z, percentile),
+                    )
         if row["growth_3d"] is None or state.phase == "purge":
+            return ()
+        if not (row["growth_3d"] <= rule.purge_growth_3d and row["z_growth_3d"] <= rule.purge_z_3d):
             return ()
         three = (
             Reason("growth_3d", row["growth_3d"], rule.purge_growth_3d, row["growth_3d_percentile"]),
             Reason("growth_3d_z", row["z_growth_3d"], rule.purge_z_3d, row["growth_3d_percentile"]),
         )
-        if not all(reason.value <= reason.threshold for reason in three):
-            return ()
         if state.phase == "stabilising":
             # The three-day sum still holds the purge that is over: only a new low is news.
             low = Reason(

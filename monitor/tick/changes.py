@@ -13,10 +13,12 @@ from typing import TypeAlias
 
 import polars as pl
 
-from monitor.aggregate import CAP, QUARANTINE_DAYS, calm, capped, contradicts, strays
+from monitor.bars import NATIVE
+from monitor.deleveraging.aggregate import CAP, QUARANTINE_DAYS, calm, capped, contradicts, strays
 from monitor.events import Millis
 from monitor.ladder import DAY
-from monitor.readings import AS_WRITTEN, ASSET, NATIVE
+from monitor.query import at_once
+from monitor.tick.readings import ASSET
 
 CHANGES = {
     "asset": pl.String, "window": pl.String, "growth": pl.Float64, "position_usd": pl.Float64,
@@ -112,7 +114,7 @@ def changes(
     order = rows["part_id"].arg_sort()
     now_and_then = pl.concat(
         [
-            pl.concat([rows.select(_TODAY)[order]] * len(lags)),
+            pl.concat([rows.select_seq(_TODAY)[order]] * len(lags)),
             pl.concat([then[order] for then in lags.values()]),
         ],
         how="horizontal",
@@ -120,19 +122,19 @@ def changes(
     place = pl.int_range(pl.len(), dtype=pl.UInt32) // rows.height
     mine = (
         now_and_then.lazy()
-        .with_columns(number=place * _PLACES, seconds=pl.col("seconds") - pl.col("seconds_then"))
-        .filter(pl.col("perpetual") & pl.col("scope"))
-        .select(_INSTRUMENTS)
-        .collect(optimizations=AS_WRITTEN)
+        .with_columns_seq(number=place * _PLACES, seconds=pl.col("seconds") - pl.col("seconds_then"))
+        .select_seq(*_INSTRUMENTS, (pl.col("perpetual") & pl.col("scope")).alias("mine"))
+        .filter("mine")
+        .pipe(at_once)
     )
     venues = (
         mine.lazy()
-        .with_columns(pl.col("number", _GROUP).set_sorted())
+        .with_columns_seq(pl.col("number", _GROUP).set_sorted())
         .group_by("number", maintain_order=True)
         .agg(_OF_VENUE)
         .with_columns(growth=pl.when(pl.col("weight") > 0).then(_GROWTH / pl.col("weight")))
         .with_columns(share=_share(_GROWTH.is_not_null()))
-        .collect(optimizations=AS_WRITTEN)
+        .pipe(at_once)
     )
     venues, accused = _heard(venues, now, accused, speed)
     moves = _moves(mine, [lengths[name] if name in VOLATILE else None for name in lags])
@@ -140,25 +142,25 @@ def changes(
     group, covered = pl.col(_GROUP), min_coverage <= _COVERED
     assets = (
         venues.lazy()
-        .with_columns(
+        .with_columns_seq(
             pl.when(pl.col("share") > 0).then(pl.col("weight", "change_usd")),
             growth=_GROWTH * pl.col("share"),
             venues=(pl.col("known") > 0).cast(pl.UInt32),
         )
         .group_by(_GROUP, maintain_order=True)
         .agg(_OF_ASSET)
-        .with_columns(
+        .with_columns_seq(
             growth=pl.when(covered).then(_GROWTH),
             liquidated_usd=pl.when(covered & (pl.col("feed_usd") > 0)).then("liquidated_usd"),
         )
         .with_columns(position_usd=pl.col("weight") * (_GROWTH.exp() - 1))
-        .with_columns(realized_volatility=pl.lit(moves))
-        .select(
+        .with_columns(realized_volatility=moves)
+        .select_seq(
             pl.lit(rows["asset"].unique(maintain_order=True)).gather(group % _PLACES).alias("asset"),
             pl.lit(pl.Series(list(lags))).gather(group // _PLACES).alias("window"),
             *_SHOWN,
         )
-        .collect(optimizations=AS_WRITTEN)
+        .pipe(at_once)
     )
     return assets, accused
 
@@ -188,19 +190,19 @@ def _heard(venues: pl.DataFrame, now: Millis, accused: Accused, speed: float) ->
     return venues, known
 
 
-def _moves(mine: pl.DataFrame, lengths: Sequence[Millis | None]) -> pl.Series:
+def _moves(mine: pl.DataFrame, lengths: Sequence[Millis | None]) -> pl.Expr:
     """Realised volatility of an asset: the median instrument's, of those that were there for most of it.
 
     `lengths`: of each window, in the order of their numbers; None where it is not wanted.
     """
     if not any(lengths):
-        return pl.Series("realized_volatility", [None], dtype=pl.Float64)
+        return pl.lit(None, dtype=pl.Float64)
     least = pl.Series([MEASURED * length / 1000 if length else math.inf for length in lengths])
     measured = pl.col("seconds") >= pl.lit(least).gather(pl.col("number") // _PLACES)
-    return (
+    return pl.lit(
         mine.lazy()
-        .select(pl.col(_GROUP).set_sorted(), square=pl.when(measured).then("square"))
+        .select_seq(pl.col(_GROUP).set_sorted(), square=pl.when(measured).then("square"))
         .group_by(_GROUP, maintain_order=True)
         .agg(pl.col("square").median().sqrt().alias("realized_volatility"))
-        .collect(optimizations=AS_WRITTEN)["realized_volatility"]
+        .pipe(at_once)["realized_volatility"]
     )

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import orjson
 
-from monitor.compute import Family, Samples
+from monitor.tick.compute import Family, Samples
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 import polars as pl
 
-from monitor.volatility import LEAST, jump_share
+from monitor.volatility.estimators import LEAST, jump_share
 
 Clock = Literal["aligned", "own"]
 WINDOW = 126

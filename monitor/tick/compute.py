@@ -13,14 +13,14 @@ import polars as pl
 
 from monitor.bars import Bars
 from monitor.bus import Item
+from monitor.deleveraging.past import Looked, Past
+from monitor.deleveraging.phases import Thresholds
 from monitor.events import Millis
 from monitor.ladder import HOUR, Ladder
-from monitor.macro import LIFE, Macro, frames as macro_frames
-from monitor.metric import LABELS, WINDOWS, Metric
-from monitor.past import Looked, Past
-from monitor.phases import Thresholds
-from monitor.tables import Tables, Taken
-from monitor.views import Memory, Scope, Views, fixed, look, remembered
+from monitor.metrics.metric import LABELS, WINDOWS, Metric
+from monitor.tick.tables import Tables, Taken
+from monitor.tick.views import Fixed, Memory, Scope, Views, fixed, look, remembered
+from monitor.weigh import LIFE, Macro, frames as macro_frames
 
 
 class Family(msgspec.Struct, frozen=True):
@@ -68,7 +68,7 @@ class Core:
         self._feeds = feeds
         self._ladder = Ladder()
         self._memory = Memory()
-        self._fixed: tuple[int, pl.DataFrame] = (-1, pl.DataFrame())
+        self._fixed: tuple[int, Fixed | None] = -1, None
         self._bars = Bars()
         self.past = past or Past(scope.venues, Thresholds(min_coverage=scope.min_coverage), _unknown)
         self._recent = recent
@@ -90,7 +90,7 @@ class Core:
             edge = min([self._first, *minutes["time"].to_list()[:1]]) // HOUR * HOUR
             before = hours.with_columns(end=pl.col("time") + HOUR).filter(pl.col("end") <= edge)
             self._recent = pl.concat([before, minutes], how="diagonal")
-        self._fixed = -1, self._fixed[1]
+        self._fixed = -1, None
 
     def apply(self, item: Item) -> None:
         """Takes an item into account."""
@@ -103,13 +103,13 @@ class Core:
     def evaluate(self, taken: Taken) -> Samples:
         """The samples at that instant. One call at a time; may run in another thread than `apply`."""
         self._first = taken.now if self._first is None else self._first
-        if self._fixed[0] != taken.version:
-            self._fixed = taken.version, fixed(taken, self._scope, self._feeds)
+        version, of = self._fixed
+        if of is None or version != taken.version:
+            of = fixed(taken, self._scope, self._feeds)
+            self._fixed = taken.version, of
             if self._recent is not None:
-                self._ladder.fill(remembered(self._fixed[1], self._recent))
-        views, self._memory = look(
-            taken, self._fixed[1], self._memory, self._ladder, self._scope, self._windows
-        )
+                self._ladder.fill(remembered(of.rows, self._recent))
+        views, self._memory = look(taken, of, self._memory, self._ladder, self._scope, self._windows)
         closed = self._bars.push(taken.now, views.instrument)
         for minute in closed:
             self.past.add(minute)
@@ -185,7 +185,7 @@ def families(plan: Plan, frames: Mapping[str, pl.DataFrame], version: int) -> di
     for view, frame in frames.items():
         mine = plan.get(view, ())
         asked = [_value(metric).alias(metric.name) for metric, column in mine if column is None]
-        values = frame.select(asked) if asked else frame
+        values = frame.select_seq(asked) if asked else frame
         # These have the same rows while the list of instruments is; other views have few.
         fixed = view in ("instrument", "flow", "asset")
         labels = () if fixed else tuple(tuple(frame[name].to_list()) for name in LABELS[view])  # type: ignore[index]

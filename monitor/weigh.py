@@ -26,19 +26,11 @@ from typing import get_args
 import msgspec
 import polars as pl
 
-from monitor.cme import WEEKLY, cme_rows, increments, liquidation, usable
-from monitor.etf import Label, cumulative, redemption
 from monitor.events import Millis
 from monitor.ladder import DAY, HOUR
-from monitor.metric import LABELS
-from monitor.realized import GOLD_DAYS, OF_CLOSES, PREMIUM_ESTIMATOR, PREMIUM_WINDOW, VALUES, realized
-from monitor.sources import SOURCES
-from monitor.sources.cftc import SPREADS
-from monitor.sources.etf import TOTAL
-from monitor.sources.gold import closed
-from monitor.sources.supply import agreed_height
-from monitor.sources.tonnes import as_table
-from monitor.valuation import (
+from monitor.macro.cme import WEEKLY, cme_rows, increments, liquidation, usable
+from monitor.macro.etf import Label, cumulative, redemption
+from monitor.macro.valuation import (
     CERTAIN,
     FairValue,
     GoldTable,
@@ -50,7 +42,22 @@ from monitor.valuation import (
     gold_investment,
     gold_tonnes,
 )
-from monitor.volatility_ratio import STALE, WINDOW, Clock, NotCovered, Ratio, volatility_ratio
+from monitor.metrics.metric import LABELS
+from monitor.sources import SOURCES
+from monitor.sources.cftc import SPREADS
+from monitor.sources.etf import TOTAL
+from monitor.sources.gold import closed
+from monitor.sources.supply import agreed_height
+from monitor.sources.tonnes import as_table
+from monitor.volatility.ratio import STALE, WINDOW, Clock, NotCovered, Ratio, volatility_ratio
+from monitor.volatility.realized import (
+    GOLD_DAYS,
+    OF_CLOSES,
+    PREMIUM_ESTIMATOR,
+    PREMIUM_WINDOW,
+    VALUES,
+    realized,
+)
 
 WINDOWS = (60, 63, 90, WINDOW, 252)
 """Returns of gold: the window of the bank's figures and others beside it (methodology §1.7)."""

@@ -11,18 +11,15 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import msgspec
 import polars as pl
 
-from monitor.aggregate import CLOSES, DAYS, calm, contradicts, days
-from monitor.average import YEAR
 from monitor.bars import BAR, roll, unique
-from monitor.events import Millis
-from monitor.ladder import DAY, HOUR
-from monitor.phases import (
+from monitor.deleveraging.aggregate import CLOSES, DAYS, calm, contradicts, days
+from monitor.deleveraging.average import YEAR
+from monitor.deleveraging.phases import (
     FUNDING_ENOUGH,
     PHASES,
     RELAPSE,
@@ -30,12 +27,16 @@ from monitor.phases import (
     Machine,
     State,
     Thresholds,
+    Verdict,
     confidence,
     features,
     stretch_of,
     verdict,
 )
-from monitor.realized import Realized, reference as reference_price
+from monitor.events import Millis
+from monitor.ladder import DAY, HOUR
+from monitor.query import at_once
+from monitor.volatility.realized import Realized, reference as reference_price
 
 Supply = Callable[[str, Millis], float | None]
 """Coins of an asset at a time; None if unknown."""
@@ -56,8 +57,11 @@ IMPLIED_USD = 1e8
 """Open interest that fell by both, dollars and multiples of what was liquidated, contradicts the feeds."""
 
 
-_Over = Callable[[str, str], float | None]
-"""Window and column of an asset's changes → what it says; None if nothing."""
+_Over = Mapping[str, Mapping[str, float | None]]
+"""Window → column → what an asset's changes say; nothing if the window is missing."""
+_TOLD = ("growth", "position_usd", "price_usd", "liquidated_usd", "implied_liquidation_usd",
+         "liquidation_intensity")  # fmt: skip
+_SILENT: Mapping[str, float | None] = dict.fromkeys(_TOLD)
 
 
 class _Asset(msgspec.Struct):
@@ -115,6 +119,7 @@ class Past:
         empty = pl.DataFrame(schema=BAR)
         self._scope = scope
         self._machine = Machine(rule)
+        self._limits = _thresholds(rule)
         self._supply = supply
         self._daily = self._mine(empty if daily is None else daily)
         self._hourly = self._mine(empty if hourly is None else hourly)
@@ -248,16 +253,21 @@ class Past:
         """
         since = self._since_close(version, instrument)
         told = _told(changes)
-        rows, phases, verdicts, kinds, horizons, aside = [], [], [], [], [], []
-        for level in asset.iter_rows(named=True):
+        rows, names, horizons, aside = [], [], [], []
+        phases: list[float] = []
+        verdicts: list[float] = []
+        kinds: list[tuple[float | None, ...]] = []
+        for level in asset.select(_LEVEL).iter_rows(named=True):
             name = level["asset"]
-            over = partial(told, name)
+            over = told.get(name, {})
             found = self._row(now, level, since.get(level["asset_id"]), over)
-            state, row = self._state(name, found, over("4h", "growth"))
-            rows.append(self._shown(now, level, state, row, (supplies or {}).get(name)))
-            phases += [(name, phase, float(state.phase == phase)) for phase in PHASES]
+            state, row = self._state(name, found, over.get("4h", _SILENT)["growth"])
             said = verdict(state, row, row["day"], self._machine.thresholds)
-            verdicts += [(name, one, float(said == one)) for one in VERDICTS]
+            supply = self._supply(name, now) if supplies is None or name not in supplies else supplies[name]
+            rows.append(self._shown(level, state, row, supply, said))
+            names.append(name)
+            phases += _ONE_OF[state.phase]
+            verdicts += _ONE_OF_VERDICTS[said]
             kinds += self._kinds(now, name, state, row, over)
             known = RELAPSE.get(state.phase, {})
             horizons += [(name, f"{length}d", count / of) for length, (count, of) in known.items()]
@@ -267,13 +277,15 @@ class Past:
         return Looked(
             _frame(rows, SHOWN),
             {
-                "phase": _frame(phases, _named("phase")),
-                "verdict": _frame(verdicts, _named("verdict")),
-                "asset_kind": _frame(kinds, KINDS),
+                "phase": _each(names, "phase", PHASES).with_columns(value=_floats(phases)),
+                "verdict": _each(names, "verdict", VERDICTS).with_columns(value=_floats(verdicts)),
+                "asset_kind": pl.concat(
+                    [_each(names, "kind", KINDS), _frame(kinds, _OF_KIND)], how="horizontal"
+                ),
                 "asset_horizon": pl.concat([_frame(horizons, _named("window")), jumps], how="diagonal"),
                 "asset_window_estimator": pl.concat([_of_ticks(changes), moved]),
                 "asset_venue": _frame(aside, _named("venue")),
-                "kind": _thresholds(self._machine.thresholds),
+                "kind": self._limits,
             },
         )
 
@@ -289,31 +301,22 @@ class Past:
                 last, on=["venue", "asset", "symbol"], how="left", maintain_order="left"
             ).select("native_then", "coins_then", "usd_then")  # fmt: skip
             self._then = key, then
-        both = pl.col("fresh") & pl.col("scope") & pl.col("native_then").is_not_null()
-        native = pl.when(pl.col("margin") == "inverse").then("usd").otherwise("coins")
-        weight = pl.when(both).then("usd_then")
-        columns = ("asset_id", "part_id", "fresh", "scope", "margin", "usd", "coins")
         venues = (
-            pl.concat([instrument.select(columns), self._then[1]], how="horizontal")
-            .select(
-                "asset_id", "part_id",
-                growth=weight * (native / pl.col("native_then")).log(),
-                weight=pl.when(native > 0).then(weight),
-                known=pl.col("usd_then"),
-                coins=pl.when(both).then("coins"),
-                coins_then=pl.when(both).then("coins_then"),
-            )
+            pl.concat([instrument.select(_COMPARED), self._then[1]], how="horizontal")
+            .lazy()
+            .select_seq(_SINCE)
             .filter(pl.col("known").is_not_null())
             .group_by("asset_id", "part_id", maintain_order=True)
             .agg(pl.all().sum())
-        )  # fmt: skip
-        change = pl.when(pl.col("weight") > 0).then(pl.col("growth") / pl.col("weight"))
-        if not calm(venues.select(change).to_series()):
-            part = ~contradicts(change, ["asset_id"])
+            .with_columns(change=pl.when(pl.col("weight") > 0).then(pl.col("growth") / pl.col("weight")))
+            .pipe(at_once)
+        )
+        if not calm(venues["change"]):
+            part = ~contradicts(pl.col("change"), ["asset_id"])
             told = ("growth", "weight", "coins", "coins_then")
             venues = venues.with_columns(pl.when(part).then(name).alias(name) for name in told)
-        frame = venues.drop("part_id").group_by("asset_id", maintain_order=True).agg(pl.all().sum())
-        return {row["asset_id"]: row for row in frame.iter_rows(named=True)}
+        sums = venues.lazy().group_by("asset_id", maintain_order=True).agg(pl.col(_SUMMED).sum())
+        return {row["asset_id"]: row for row in sums.pipe(at_once).iter_rows(named=True)}
 
     def _last_closes(self) -> pl.DataFrame:
         """Instruments at the last close, of venues that took part."""
@@ -336,9 +339,9 @@ class Past:
         covered = level["coverage"] or 0.0
         row |= {"day": now / DAY - 1, "coverage": covered, "believed": covered, "days_before": 0}
         row |= {"usd": level["usd"], "price": level["reference"], "funding_8h": level["rate_8h"]}
-        day, growth_3d, growth_14d = over("24h", "growth"), over("72h", "growth"), over("14d", "growth")
+        day, growth_3d, growth_14d = (over.get(window, _SILENT)["growth"] for window in ("24h", "72h", "14d"))
         row |= {"growth": day, "growth_3d": growth_3d, "growth_14d": growth_14d}
-        row["liquidation_intensity"] = over("24h", "liquidation_intensity")
+        row["liquidation_intensity"] = over.get("24h", _SILENT)["liquidation_intensity"]
         if of is None:
             return row
         before = of.row
@@ -362,10 +365,10 @@ class Past:
         if row["funding_percentile"] is not None or len(of.fundings) < FUNDING_ENOUGH:
             # Where funding is silent for a while, what is left of the score is another score.
             row["stretch"] = stretch_of(row["percentile"], row["funding_percentile"])
-        for name, back in (("return_1d", 1), ("return_3d", 3)):
+        for of_days, back in (("return_1d", 1), ("return_3d", 3)):
             then = of.prices[-back] if len(of.prices) >= back else None
             if then and row["price"]:
-                row[name] = math.log(row["price"] / then)
+                row[of_days] = math.log(row["price"] / then)
         return row
 
     def _index(self, of: _Asset, since: Mapping[str, Any] | None, row: dict[str, Any]) -> float | None:
@@ -403,13 +406,11 @@ class Past:
         return state.phase == "purge" and state.purged != of.state.purged
 
     def _shown(
-        self, now: Millis, level: Mapping[str, Any], state: State, row: Mapping[str, Any],
-        told: float | None,
+        self, level: Mapping[str, Any], state: State, row: Mapping[str, Any],
+        supply: float | None, said: Verdict,
     ) -> tuple[Any, ...]:  # fmt: skip
-        name = level["asset"]
-        supply = self._supply(name, now) if told is None else told
         ratio = level["coins"] / supply if level["coins"] is not None and supply else None
-        of = self._assets.get(name)
+        of = self._assets.get(level["asset"])
         price = level["reference"]
 
         def against(log: float | None) -> float | None:
@@ -430,42 +431,43 @@ class Past:
             float(of is not None and self._provisional(of, state)), state.depth, complete,
             state.destroyed_usd, None if state.calm is None else (state.calm + 1) * DAY / 1000,
             row["days_before"] * DAY / 1000.0,
-            "; ".join(str(reason) for reason in state.reasons), state.phase,
-            verdict(state, row, row["day"], self._machine.thresholds),
+            "; ".join(str(reason) for reason in state.reasons), state.phase, said,
         )  # fmt: skip
 
     def _kinds(
         self, now: Millis, name: str, state: State, row: Mapping[str, Any], over: _Over
-    ) -> list[tuple[Any, ...]]:  # fmt: skip
-        percentile = row["funding_percentile"]
+    ) -> list[tuple[float | None, ...]]:  # fmt: skip
+        """Rows of `_OF_KIND`, in the order of `KINDS`."""
+        percentile, day = row["funding_percentile"], over.get("24h", _SILENT)
         values = {
             "funding_high": percentile,
             "funding_low": None if percentile is None else -percentile,
-            "liquidation_burst": over("1h", "liquidation_intensity"),
+            "liquidation_burst": over.get("1h", _SILENT)["liquidation_intensity"],
         }
-        found: list[tuple[Any, ...]] = []
+        found: list[tuple[float | None, ...]] = []
         for kind, (begins, ends) in CONDITIONS.items():
-            value, (held, at) = values[kind], self._conditions.get((name, kind), (False, now))
-            if value is not None:
-                lately = now - at <= self._machine.thresholds.blind_days * DAY
-                held = value >= (ends if held and lately else begins)
-                self._conditions[name, kind] = held, now
-            found.append((name, kind, None if value is None else float(held), None, None))
-        liquidated, implied = over("24h", "liquidated_usd"), over("24h", "implied_liquidation_usd")
+            value = values[kind]
+            if value is None:
+                found.append(_NO_KIND)
+                continue
+            held, at = self._conditions.get((name, kind), (False, now))
+            lately = now - at <= self._machine.thresholds.blind_days * DAY
+            held = value >= (ends if held and lately else begins)
+            self._conditions[name, kind] = held, now
+            found.append((float(held), None, None))
+        liquidated, implied = day["liquidated_usd"], day["implied_liquidation_usd"]
         told = None
         if liquidated is not None and implied is not None:
             told = float(implied >= IMPLIED_USD and implied > IMPLIED_FACTOR * liquidated)
-        found.append((name, "liquidation_contradiction", told, None, None))
         disagree = None
         if None not in (row["index"], row["log_average"], row["log_mean"]):
             disagree = float((row["index"] > row["log_average"]) != (row["index"] > row["log_mean"]))
-        found.append((name, "average_disagreement", disagree, None, None))
-        for side in ("long_flush", "short_squeeze"):
-            is_side = float(state.side == side) if state.depth is not None else None
-            found.append((name, side, None, is_side, None))
-        found.append((name, "position_effect", None, None, over("24h", "position_usd")))
-        found.append((name, "price_effect", None, None, over("24h", "price_usd")))
-        return found
+        sides = (None if state.depth is None else float(state.side == side) for side in SIDES)
+        effects = day["position_usd"], day["price_usd"]
+        return [
+            *found, (told, None, None), (disagree, None, None),
+            *((None, side, None) for side in sides), *((None, None, effect) for effect in effects),
+        ]  # fmt: skip
 
 
 _FEATURES = (
@@ -479,6 +481,8 @@ _FEATURES = (
 )  # fmt: skip
 
 _UNKNOWN = dict.fromkeys(_FEATURES)
+_WINDOWS = ("1h", "4h", "24h", "72h", "14d")
+"""Of the changes over windows, those that are looked at here."""
 
 _LAGGED = ("days_before", "log_average", "log_mean", "growth_scale", "scale")
 """Features of a day that are of the days before it."""
@@ -491,10 +495,29 @@ SHOWN = {
     "destroyed_usd": pl.Float64, "at_average_s": pl.Float64, "history_s": pl.Float64,
     "reasons": pl.String, "phase": pl.String, "verdict": pl.String,
 }  # fmt: skip
-KINDS = {
-    "asset": pl.String, "kind": pl.String, "condition": pl.Float64, "side": pl.Float64,
-    "effect_usd": pl.Float64,
-}  # fmt: skip
+SIDES = ("long_flush", "short_squeeze")
+KINDS = (*CONDITIONS, "liquidation_contradiction", "average_disagreement", *SIDES, "position_effect",
+         "price_effect")  # fmt: skip
+_OF_KIND = {"condition": pl.Float64, "side": pl.Float64, "effect_usd": pl.Float64}
+_NO_KIND = (None, None, None)
+_ONE_OF = {one: [float(other == one) for other in PHASES] for one in PHASES}
+_ONE_OF_VERDICTS = {one: [float(other == one) for other in VERDICTS] for one in VERDICTS}
+_LEVEL = ("asset", "asset_id", "coverage", "usd", "coins", "reference", "rate_8h")
+"""What is looked at of `Views.asset`."""
+
+_COMPARED = ("asset_id", "part_id", "fresh", "scope", "margin", "usd", "coins")
+_BOTH = pl.col("fresh") & pl.col("scope") & pl.col("native_then").is_not_null()
+_NATIVE = pl.when(pl.col("margin") == "inverse").then("usd").otherwise("coins")
+_WEIGHT = pl.when(_BOTH).then("usd_then")
+_SINCE = (
+    pl.col("asset_id", "part_id"),
+    (_WEIGHT * (_NATIVE / pl.col("native_then")).log()).alias("growth"),
+    pl.when(_NATIVE > 0).then(_WEIGHT).alias("weight"),
+    pl.col("usd_then").alias("known"),
+    pl.when(_BOTH).then(pl.col("coins", "coins_then")),
+)
+_SUMMED = ("growth", "weight", "known", "coins", "coins_then")
+"""What an instrument adds to its asset's change since the last close."""
 
 
 def _asset(frame: pl.DataFrame, state: State) -> _Asset:
@@ -538,16 +561,28 @@ def _completeness(peak: float | None, now: float, average: float) -> float | Non
     return min(1.5, max(0.0, (high - level) / (high - base)))
 
 
-def _told(changes: pl.DataFrame) -> Callable[[str, str, str], float | None]:
-    """Asset, window and column → what the changes say."""
-    at = {name: place for place, name in enumerate(changes.columns)}
-    rows = {(row[at["asset"]], row[at["window"]]): row for row in changes.rows()}
-
-    def told(asset: str, window: str, column: str) -> float | None:
-        row = rows.get((asset, window))
-        return None if row is None else row[at[column]]
-
+def _told(changes: pl.DataFrame) -> Mapping[str, _Over]:
+    """Asset → window → column → what the changes say."""
+    told: dict[str, dict[str, Mapping[str, float | None]]] = {}
+    wanted = changes.filter(pl.col("window").is_in(_WINDOWS)).select("asset", "window", *_TOLD)
+    for row in wanted.iter_rows(named=True):
+        told.setdefault(row["asset"], {})[row["window"]] = row
     return told
+
+
+def _each(names: Sequence[str], label: str, values: Sequence[str]) -> pl.DataFrame:
+    """A row for each name and value of a label."""
+    of = pl.int_range(len(names) * len(values), eager=True)
+    return pl.DataFrame(
+        {
+            "asset": pl.Series(names, dtype=pl.String).gather(of // len(values)),
+            label: pl.Series(values).gather(of % len(values)),
+        }
+    )
+
+
+def _floats(values: Sequence[float]) -> pl.Series:
+    return pl.Series(values, dtype=pl.Float64)
 
 
 def _named(label: str) -> dict[str, type[pl.DataType]]:

@@ -13,16 +13,16 @@ keep one venue from moving an aggregate by itself:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import polars as pl
 
-from monitor.changes import STEP, SUMS, Accused, changes
 from monitor.events import Instrument, Millis
 from monitor.ladder import HOUR, MINUTE, SECOND, Ladder
-from monitor.readings import (
-    AS_WRITTEN,
+from monitor.query import at_once
+from monitor.tick.changes import STEP, SUMS, Accused, changes
+from monitor.tick.readings import (
     ASSET,
     OPEN_INTEREST_MOST_USD,
     PRICE_DISTANCE,
@@ -30,7 +30,7 @@ from monitor.readings import (
     near,
     readings,
 )
-from monitor.tables import Taken
+from monitor.tick.tables import Taken
 
 VOLATILITY_LIFE: Millis = 10 * MINUTE
 CARRY_LIFE: Millis = HOUR
@@ -63,6 +63,8 @@ class Memory(msgspec.Struct, frozen=True):
     """What one tick leaves to the next."""
 
     now: Millis | None = None
+    version: int = -1
+    """Of the instruments."""
     columns: pl.DataFrame = pl.DataFrame(schema=MEMORY)
     accused: Accused = {}
     changes: tuple[int, pl.DataFrame] | None = None
@@ -81,13 +83,30 @@ class Views(msgspec.Struct, frozen=True):
     """Instruments whose reading is refused at present, by venue and kind."""
 
 
-def fixed(taken: Taken, scope: Scope, feeds: Mapping[str, str]) -> pl.DataFrame:
-    """What does not move with the market, a row per slot. `feeds`: class of each liquidation feed."""
+class Fixed(msgspec.Struct, frozen=True):
+    """What does not move with the market."""
+
+    rows: pl.DataFrame
+    """A row per slot."""
+    assets: Sequence[str]
+    """By their number."""
+    flows: pl.DataFrame
+    """`Views.flow` without its dollars."""
+
+
+def fixed(taken: Taken, scope: Scope, feeds: Mapping[str, str]) -> Fixed:
+    """What does not move with the market. `feeds`: class of each liquidation feed."""
     rows = taken.instruments
     expected = _expected(taken, scope)
     place = {venue: n for n, venue in enumerate(dict.fromkeys(of.venue for of in rows))}
     number = {asset: n for n, asset in enumerate(dict.fromkeys(of.asset for of in rows))}
-    return pl.DataFrame(
+    fed = [feeds.get(of.venue, "none") != "none" for of in rows]
+    flowing = [told and of.kind == "perpetual" for of, told in zip(rows, fed, strict=True)]
+    # A part stands where its first instrument does, as in `_flow`.
+    parts = dict.fromkeys((of.venue, of.asset) for of, told in zip(rows, flowing, strict=True) if told)
+    flows = [(*part, position) for position in ("long", "short") for part in parts]
+    names = {"venue": pl.String, "asset": pl.String, "position": pl.String}
+    table = pl.DataFrame(
         {
             "venue": pl.Series([of.venue for of in rows], dtype=pl.String),
             "asset": pl.Series([of.asset for of in rows], dtype=pl.String),
@@ -107,7 +126,8 @@ def fixed(taken: Taken, scope: Scope, feeds: Mapping[str, str]) -> pl.DataFrame:
             "oi_sides": pl.Series([str(of.oi_sides) for of in rows], dtype=pl.String),
             "oi_sides_reason": pl.Series([of.oi_sides_reason for of in rows], dtype=pl.String),
             "liquidation_feed": pl.Series([feeds.get(of.venue, "none") for of in rows], dtype=pl.String),
-            "fed": pl.Series([feeds.get(of.venue, "none") != "none" for of in rows], dtype=pl.Boolean),
+            "fed": pl.Series(fed, dtype=pl.Boolean),
+            "flowing": pl.Series(flowing, dtype=pl.Boolean),
             "counted": pl.Series([of.kind == "perpetual" for of in rows], dtype=pl.Boolean),
             "perpetual": pl.Series(
                 [of.kind == "perpetual" and listed for of, listed in zip(rows, taken.listed, strict=True)],
@@ -116,11 +136,8 @@ def fixed(taken: Taken, scope: Scope, feeds: Mapping[str, str]) -> pl.DataFrame:
             "scope": pl.Series([of.venue in scope.venues for of in rows], dtype=pl.Boolean),
             "expected": pl.Series([expected.get(of.asset, 0) for of in rows], dtype=pl.UInt32),
         }
-    ).with_columns(first_fed=_FLOWS & pl.when(_FLOWS).then("part_id").is_first_distinct())
-
-
-_FLOWS = pl.col("counted") & pl.col("fed")
-"""Whose liquidations are counted and told."""
+    )
+    return Fixed(table, list(number), pl.DataFrame(flows, schema=names, orient="row"))
 
 
 def _face(of: Instrument, unit: str) -> float:
@@ -138,16 +155,16 @@ def _expected(taken: Taken, scope: Scope) -> dict[str, int]:
 
 
 def look(
-    taken: Taken, of: pl.DataFrame, memory: Memory, ladder: Ladder, scope: Scope,
+    taken: Taken, of: Fixed, memory: Memory, ladder: Ladder, scope: Scope,
     windows: Mapping[str, Millis],
 ) -> tuple[Views, Memory]:  # fmt: skip
     """The views at `taken.now`, and the memory for the next tick. Pushes this tick on the ladder."""
     now = taken.now
-    before = _padded(memory.columns, of.height)
-    told = pl.concat([of, taken.state, before], how="horizontal").lazy()
-    moved = _returns(readings(told, now, scope.speed), now, memory.now)
-    rows = _flows(moved.collect(optimizations=AS_WRITTEN), taken.liquidations)
-    ladder.push(now, rows.select(STEP))
+    before = _padded(memory.columns, of.rows.height)
+    told = pl.concat([of.rows, taken.state, before], how="horizontal").lazy()
+    moved = _returns(readings(told, now, scope.speed, same=memory.version == taken.version), now, memory.now)
+    rows = _flows(moved.pipe(at_once), taken.liquidations)
+    ladder.push(now, rows.select_seq(STEP))
     found, accused = memory.changes, memory.accused
     if found is None or found[0] != now // CHANGES_EVERY or found[1].is_empty():
         lags = {
@@ -161,15 +178,15 @@ def look(
     views = Views(
         now=now,
         instrument=rows,
-        flow=_flow(rows),
-        asset=_assets(rows, taken, scope),
+        flow=_flow(rows, of.flows),
+        asset=_assets(rows, of.assets, taken, scope),
         asset_window=found[1],
         implausible=implausible(rows),
     )
-    left = rows.select(
+    left = rows.select_seq(
         pl.col("price").alias("last_price"), pl.col("face").alias("last_face"), *list(MEMORY)[2:]
     )
-    return views, Memory(now, left, accused, found)
+    return views, Memory(now, taken.version, left, accused, found)
 
 
 def _padded(frame: pl.DataFrame, height: int) -> pl.DataFrame:
@@ -182,7 +199,7 @@ def _returns(rows: pl.LazyFrame, now: Millis, last: Millis | None) -> pl.LazyFra
     """Adds this tick's squared log return and its time to the sums, which begin at 0."""
     passed = 0.0 if last is None else (now - last) / 1000
     change = (pl.col("price") / pl.col("last_price")).log()
-    return rows.with_columns(
+    return rows.with_columns_seq(
         squares=pl.col("squares").fill_null(0) + (change**2).fill_null(0),
         seconds=pl.col("seconds").fill_null(0) + pl.when(change.is_not_null()).then(passed).otherwise(0.0),
         long_usd=pl.col("long_usd").fill_null(0.0),
@@ -221,7 +238,7 @@ def _flows(rows: pl.DataFrame, liquidations: pl.DataFrame) -> pl.DataFrame:
     """
     if liquidations.is_empty():
         return rows
-    of = rows.select(_OF_INSTRUMENT.gather(liquidations["slot"]))
+    of = rows.select_seq(_OF_INSTRUMENT.gather(liquidations["slot"]))
     sums = (
         pl.concat([liquidations, of], how="horizontal")
         .lazy()
@@ -229,11 +246,13 @@ def _flows(rows: pl.DataFrame, liquidations: pl.DataFrame) -> pl.DataFrame:
         .filter(_BELIEVED)
         .group_by("slot", maintain_order=True)
         .agg(_BY_SIDE)
-        .collect(optimizations=AS_WRITTEN)
+        .pipe(at_once)
     )
     nothing = pl.zeros(rows.height, eager=True)
     more = {name: nothing.clone().scatter(sums["slot"], sums[name]) for name in ("long_usd", "short_usd")}
-    return rows.with_columns((pl.col(name) + pl.lit(dollars)).alias(name) for name, dollars in more.items())
+    return rows.with_columns_seq(
+        (pl.col(name) + pl.lit(dollars)).alias(name) for name, dollars in more.items()
+    )
 
 
 REMEMBERED_EVERY: Millis = 5 * MINUTE
@@ -272,20 +291,18 @@ def remembered(of: pl.DataFrame, bars: pl.DataFrame) -> list[tuple[Millis, pl.Da
     return found
 
 
-def _flow(rows: pl.DataFrame) -> pl.DataFrame:
+def _flow(rows: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
     """Liquidated dollars since the start by venue, asset and position; none where no feed exists."""
     sums = (
         rows.lazy()
-        .filter(_FLOWS)
+        .select_seq("part_id", "flowing", "long_usd", "short_usd")
+        .filter("flowing")
         .group_by("part_id", maintain_order=True)
         .agg(pl.col("long_usd", "short_usd").sum())
-        .collect(optimizations=AS_WRITTEN)
+        .pipe(at_once)
     )
-    # A part stands where its first instrument does, in both.
-    names = rows.lazy().filter("first_fed").select("venue", "asset").collect(optimizations=AS_WRITTEN)
-    positions = pl.Series("position", ["long", "short"]).gather([0] * sums.height + [1] * sums.height)
-    both = pl.concat([sums["long_usd"], sums["short_usd"].alias("long_usd")]).alias("usd")
-    return pl.concat([names] * 2).with_columns(positions, both)
+    both = pl.concat([sums["long_usd"], sums["short_usd"].alias("long_usd")])
+    return names.with_columns(both.alias("usd"))
 
 
 _MINE = pl.col("perpetual") & pl.col("scope")
@@ -293,7 +310,7 @@ _WEIGHTED = _MINE & pl.col("fresh") & pl.col("rate_8h").is_not_null()
 _KNOWN = _MINE & pl.col("known_usd").is_not_null()
 # Sums of columns are far cheaper than sums of filtered ones: what does not count is null in them.
 _COUNTED = (
-    pl.col(ASSET, "asset", "price", "expected"),
+    pl.col(ASSET, "asset", "price", "expected", "perpetual"),
     pl.when(_KNOWN).then("venue_id").alias("venues"),
     pl.when(_MINE).then("known_usd").alias("level_usd"),
     pl.when(_MINE).then("known_coins").alias("level_coins"),
@@ -323,26 +340,25 @@ _WHOLE = (
 )
 
 
-def _assets(rows: pl.DataFrame, taken: Taken, scope: Scope) -> pl.DataFrame:
+def _assets(rows: pl.DataFrame, names: Sequence[str], taken: Taken, scope: Scope) -> pl.DataFrame:
     """Levels of an asset over the scope, and how much of them is fresh."""
     silent = pl.col("contracts_time") < taken.now - int(CARRY_LIFE * scope.speed)
     life = int(VOLATILITY_LIFE * scope.speed)
     implied = {a: v for a, (v, time) in taken.volatility.items() if taken.now - time <= life}
-    names = rows["asset"].unique(maintain_order=True).to_list()
     said = pl.Series([implied.get(name) for name in names], dtype=pl.Float64)
     enough = pl.col("coverage") >= scope.min_coverage
     funding = pl.col("funding_usd") / pl.col("funding_weight")
     return (
         rows.lazy()
+        .select_seq(*_COUNTED, pl.when(_MINE & silent).then("known_usd").alias("expired_usd"))
         .filter("perpetual")
-        .select(*_COUNTED, pl.when(_MINE & silent).then("known_usd").alias("expired_usd"))
         .group_by(ASSET, maintain_order=True)
         .agg(_LEVELS)
-        .with_columns(coverage=_COVERAGE, implied=pl.lit(said).gather(ASSET))
-        .with_columns(
+        .with_columns_seq(coverage=_COVERAGE, implied=pl.lit(said).gather(ASSET))
+        .with_columns_seq(
             usd=pl.when(_WHOLE & enough).then("level_usd"),
             coins=pl.when(_WHOLE & enough).then("level_coins"),
             rate_8h=pl.when(scope.min_coverage <= _FUNDED).then(funding),
         )
-        .collect(optimizations=AS_WRITTEN)
+        .pipe(at_once)
     )

@@ -15,12 +15,12 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from monitor.export import of_days
+from monitor.deleveraging.past import CONDITIONS
+from monitor.deleveraging.phases import Thresholds
 from monitor.ladder import DAY, HOUR
-from monitor.metric import LABELS
 from monitor.metrics import METRICS
-from monitor.past import CONDITIONS
-from monitor.phases import Thresholds
+from monitor.metrics.metric import LABELS
+from monitor.prometheus.export import of_days
 
 ALWAYS = "backtest_alerts"
 """Stands for `ALERTS` of an alert that fires."""

@@ -23,8 +23,8 @@ from websockets.http11 import Response
 from monitor.bus import Heard
 from monitor.clock import Clock
 from monitor.events import Event, Millis
+from monitor.feeds.rest import retry_after
 from monitor.health import Health
-from monitor.rest import retry_after
 from monitor.venue import Channel, Instruments, Refused, Reply, Topic, Unreadable, Venue
 
 FIRST_PAUSE_S = 0.5

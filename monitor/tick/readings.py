@@ -10,8 +10,10 @@ import math
 
 import polars as pl
 
+from monitor.bars import NATIVE
 from monitor.events import Millis
 from monitor.ladder import HOUR, MINUTE, SECOND
+from monitor.query import at_once
 
 MARK_LIFE: Millis = MINUTE
 INDEX_LIFE: Millis = 90 * SECOND
@@ -47,14 +49,8 @@ def near(value: pl.Expr, of: pl.Expr, distance: float) -> pl.Expr:
     return (value / of).log().abs() <= distance
 
 
-AS_WRITTEN = pl.QueryOptFlags.none()
-"""For the queries of a tick: they are written in the order that is best, and looking for a better one takes
-as long as they do. Steps that follow each other are one query, for each query costs about 0.05 ms."""
-
 ASSET = "asset_id"
 """Number of the asset: grouping by it is cheaper than by its name."""
-NATIVE = pl.col("contracts") * pl.col("face")
-"""Dollars if inverse, quoted units if linear: what does not move with the price."""
 _FACE_COINS = NATIVE * pl.col("multiplier")
 
 USD = pl.when("inverse").then(NATIVE).otherwise(_FACE_COINS * pl.col("valuation"))
@@ -112,21 +108,26 @@ _SHOWN = (
 )
 
 
-def readings(rows: pl.LazyFrame, now: Millis, speed: float) -> pl.LazyFrame:
-    """Which marks, open interests and funding rates are believed, in dollars and coins."""
+def readings(rows: pl.LazyFrame, now: Millis, speed: float, *, same: bool) -> pl.LazyFrame:
+    """Which marks, open interests and funding rates are believed, in dollars and coins.
+
+    `same`: whether the instruments are those of the last tick, which left each asset one reference.
+    """
 
     def recent(column: str, life: Millis) -> pl.Expr:
         return fresh_at(column, life, now, speed)
 
+    reference = pl.when(recent("reference_time", REFERENCE_LIFE)).then("reference")
+    reference_time = pl.col("reference_time")
     said = _LIVE & recent("mark_time", MARK_LIFE) & (pl.col("mark") > 0)
     marks = (
-        rows.with_columns(
+        rows.with_columns_seq(
             said=pl.when(said).then(pl.col("mark") / pl.col("multiplier")),
-            reference=pl.when(recent("reference_time", REFERENCE_LIFE)).then("reference").max().over(ASSET),
-            reference_time=pl.col("reference_time").max().over(ASSET),
+            reference=reference if same else reference.max().over(ASSET),
+            reference_time=reference_time if same else reference_time.max().over(ASSET),
         )
         .with_columns(believed=_NEAR)
-        .collect(optimizations=AS_WRITTEN)
+        .pipe(at_once)
     )
     # Nearly always every mark is near the last reference, and the market need not be asked.
     doubtful = marks["believed"].sum() < marks["said"].count()
@@ -135,21 +136,21 @@ def readings(rows: pl.LazyFrame, now: Millis, speed: float) -> pl.LazyFrame:
         .with_columns(believed=near(_SAID, _BASE, PRICE_DISTANCE) if doubtful else pl.col("believed"))
         .with_columns(price=_PRICE)
         .with_columns(middle=_MIDDLE)
-        .with_columns(
+        .with_columns_seq(
             *_VALUED,
             reference_time=pl.when(pl.col("middle").is_not_null()).then(now).otherwise("reference_time"),
             reading=pl.when(_LIVE & recent("amount_time", OPEN_INTEREST_LIFE)).then(
                 pl.col("amount") / pl.col("sides")
             ),
         )
-        .with_columns(
+        .with_columns_seq(
             was="contracts",
             before=pl.when(recent("contracts_time", MEMORY_LIFE)).then("contracts"),
             before_usd=USD,
             contracts="reading",
         )
-        .with_columns(reading_usd=USD, first=pl.col("reading").is_not_null() & pl.col("before").is_null())
-        .collect(optimizations=AS_WRITTEN)
+        .with_columns_seq(reading_usd=USD, first=pl.col("reading").is_not_null() & pl.col("before").is_null())
+        .pipe(at_once)
     )
     first = pl.col("first") & _ALIKE if held["first"].any() else pl.lit(value=False)
     believed = (_READING <= OPEN_INTEREST_MOST_USD) & (_STEADY | first | _SMALL)
@@ -158,14 +159,14 @@ def readings(rows: pl.LazyFrame, now: Millis, speed: float) -> pl.LazyFrame:
     return (
         held.lazy()
         .with_columns(fresh=(believed & ~pl.col("mark_refused")).fill_null(value=False))
-        .with_columns(_ACCEPTED)
-        .with_columns(
+        .with_columns_seq(_ACCEPTED)
+        .with_columns_seq(
             known_usd=pl.when(_LIVE).then(USD),
             known_coins=pl.when(_LIVE).then(COINS),
             rate=pl.when(rated).then("rate"),
             index_price=pl.when(indexed & (pl.col("index") > 0)).then(_INDEX),
         )
-        .with_columns(_SHOWN)
+        .with_columns_seq(_SHOWN)
     )
 
 

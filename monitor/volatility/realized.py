@@ -15,7 +15,7 @@ import polars as pl
 
 from monitor.events import Millis
 from monitor.ladder import DAY, HOUR, MINUTE
-from monitor.volatility import LEAST, annualised, from_terms, sums, terms
+from monitor.volatility.estimators import LEAST, annualised, from_terms, sums, terms
 
 REFERENCE = {
     "time": pl.Int64, "asset": pl.String, "open": pl.Float64, "high": pl.Float64, "low": pl.Float64,

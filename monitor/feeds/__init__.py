@@ -1,0 +1,1 @@
+"""The shells that ask and listen: sockets and REST of the venues, and slow sources."""

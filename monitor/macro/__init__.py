@@ -1,0 +1,1 @@
+"""What gold, supply, CME and ETF flows come to: fair value, positions and liquidation, redemptions. Pure."""
