@@ -246,7 +246,7 @@ async def _endure(of: World, fault: Fault) -> None:
     # The health metrics tell which one it is, and what ails it.
     assert shown(), (of.hostile, fault)
     assert of.errors(others) == errors, (of.hostile, fault)
-    # A machine that stood still for two seconds took all of them down; a fault keeps down whom it reaches.
+    # Who shares a budget may still wait out the pause of the fault before, and is up after its next poll.
     await until(lambda: all(all(of.up(name)) for name in others), 3 * SILENT_S)
     assert (of.health.implausible.get((of.hostile, "mark"), 0) > 0) == (fault == "scaled")
     assert not [key for key in of.health.implausible if key[0] != of.hostile]
