@@ -14,7 +14,7 @@ import msgspec
 import polars as pl
 import pytest
 from test_board import state
-from test_macro import LOOKED, growth_of, november as cme_reports
+from test_weigh import LOOKED, growth_of, november as cme_reports
 
 from monitor.app import gold_table
 from monitor.board import Key, Row, board, key

@@ -21,7 +21,7 @@ from hypothesis import given, settings, strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from small_market import PRICE, Small
 
-from monitor import weigh as macros
+from monitor import weigh as weighing
 from monitor.app import CONDITIONS, gold_table, running, supply
 from monitor.bars import BAR
 from monitor.clock import Clock
@@ -119,7 +119,7 @@ def test_windows_are_named_in_trading_days_and_bounds_are_in_order() -> None:
     ratio = priced(weighed())["ratio"]
     assert ratio["window"].unique().sort().to_list() == ["126d", "252d", "60d", "63d", "90d"]
     for (_window,), rows in ratio.group_by("window"):
-        for clock in macros.CLOCKS:
+        for clock in weighing.CLOCKS:
             low, mid, high = (cell(rows, clock, bound=bound) for bound in ("low", "mid", "high"))
             assert low is not None
             assert mid is not None
@@ -131,7 +131,7 @@ def test_windows_are_named_in_trading_days_and_bounds_are_in_order() -> None:
 def test_either_clock_is_that_of_the_command() -> None:
     macro = weighed()
     ratio = priced(macro)["ratio"]
-    for clock in macros.CLOCKS:
+    for clock in weighing.CLOCKS:
         one = volatility_ratio(macro.bitcoin, macro.gold, clock=clock)
         found = [cell(ratio, clock, window="126d", bound=bound) for bound in ("low", "mid", "high")]
         assert found == [one.low, one.ratio, one.high]
@@ -224,12 +224,12 @@ def test_what_stands_for_gold_is_there_while_spot_gold_rests_and_only_then() -> 
     assert priced(weighed())["gold_proxy"].is_empty(), "on a Wednesday"
     friday, sunday = at(date(2026, 10, 2), 21), at(date(2026, 10, 4), 22)
     for now, there in ((friday - 1, 0), (friday, 1), (sunday - 1, 1), (sunday, 0)):
-        assert macros.proxies_at({"okx_xau": proxy(4000, now)}, now).height == there
+        assert weighing.proxies_at({"okx_xau": proxy(4000, now)}, now).height == there
 
 
 def test_what_stands_for_gold_is_absent_once_it_is_older_than_an_hour() -> None:
     for age, there in ((HOUR, 1), (HOUR + 1, 0)):
-        assert macros.proxies_at({"okx_xau": proxy(4000, SATURDAY - age)}, SATURDAY).height == there
+        assert weighing.proxies_at({"okx_xau": proxy(4000, SATURDAY - age)}, SATURDAY).height == there
 
 
 @settings(max_examples=40, deadline=None)
@@ -397,9 +397,9 @@ def test_a_weekend_has_fridays_price_and_no_return() -> None:
     sunday = START + 4 * DAY
     of = told(MARKET, sunday)
     assert datetime.fromtimestamp(sunday / 1000, UTC).weekday() == 6
-    daily = macros.gold_daily(of, sunday)
+    daily = weighing.gold_daily(of, sunday)
     assert daily["date"].dt.weekday().max() == 5
-    assert macros.ounce_usd(of, sunday) is not None
+    assert weighing.ounce_usd(of, sunday) is not None
     assert daily["date"].is_unique().all()
 
 
@@ -407,7 +407,7 @@ def test_several_golds_are_never_mixed() -> None:
     sources = dict(told(MARKET, START))
     own = sources["lbma_pm"].frame.with_columns(pl.col("price_usd_oz") * 2)
     sources["gold_own"] = Told(own, sources["lbma_pm"].as_of)
-    daily = macros.gold_daily(sources, START)
+    daily = weighing.gold_daily(sources, START)
     assert daily["close"].to_list() == own["price_usd_oz"].to_list()
 
 
@@ -612,7 +612,7 @@ def test_the_gap_turns_over_only_when_it_is_larger_than_its_error() -> None:
 def test_a_core_drops_what_was_weighed_too_long_ago() -> None:
     market = Small()
     market.run(60)
-    market.core.macro = msgspec.structs.replace(weighed(), at=market.now - macros.LIFE + 120_000)
+    market.core.macro = msgspec.structs.replace(weighed(), at=market.now - weighing.LIFE + 120_000)
     names = {family.metric.name for family in market.run(20).families}
     assert "leverage_fair_value_usd" in names
     samples = market.run(120)
@@ -894,7 +894,7 @@ async def test_a_source_that_cannot_be_weighed_is_absent_and_ends_nothing(tmp_pa
 
 @pytest.mark.usefixtures("hurried")
 async def test_fair_value_takes_what_a_monitor_left(tmp_path: Path) -> None:
-    prices = macros.gold_daily(told(MARKET, START), START)
+    prices = weighing.gold_daily(told(MARKET, START), START)
     table = tmp_path / "gold.csv"
     lines = [f"{day},{price}" for day, price in prices.iter_rows()]
     table.write_text("\n".join(["date,price_usd_oz", *lines]) + "\n")
