@@ -27,6 +27,7 @@ import yaml
 from aiohttp import web
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from monitor.children import child, last_words, ready
 from monitor.stack import alertmanager as fit_alertmanager
 
 ROOT = Path(__file__).parents[1]
@@ -313,22 +314,9 @@ async def alertmanager(settings: Mapping[str, Any], folder: Path) -> AsyncIterat
             "--web.external-url=http://127.0.0.1:9093",
             stdout=out, stderr=out, start_new_session=True,
         )  # fmt: skip
-    try:
-        async with aiohttp.ClientSession() as session, asyncio.timeout(20):
-            while True:
-                assert process.returncode is None, log.read_text()[-2000:]
-                try:
-                    async with session.get(f"http://{address}/-/ready") as answer:
-                        if answer.ok:
-                            break
-                except aiohttp.ClientError:
-                    pass
-                await asyncio.sleep(0.05)
+    async with child(process):
+        await ready("alertmanager", address, lambda: last_words(process, log))
         yield Alertmanager(address, log)
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
 
 
 # Alerts.

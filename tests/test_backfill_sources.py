@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 import zipfile
 from collections.abc import Sequence
 from itertools import pairwise
@@ -140,6 +141,17 @@ def packed(*tables: str) -> bytes:
         for number, table in enumerate(tables):
             written.writestr(f"{number}.csv", table)
     return file.getvalue()
+
+
+@pytest.mark.parametrize(("field", "value"), [("method", 99), ("flags", 1)])
+def test_a_zip_that_is_packed_otherwise_or_locked_is_unreadable(field: str, value: int) -> None:
+    body = bytearray(packed("2026-07-11 12:00:01,BTCUSDT,90000\n"))
+    # In the header of the file (PK 3 4) and in the directory (PK 1 2): APPNOTE.TXT 4.3.7 and 4.3.12.
+    at = {"flags": (6, 8), "method": (8, 10)}[field]
+    for mark, place in zip((b"PK\x03\x04", b"PK\x01\x02"), at, strict=True):
+        struct.pack_into("<H", body, body.index(mark) + place, value)
+    with pytest.raises(Unreadable, match="not a zip of one table"):
+        binance.parse_metrics(bytes(body), of("binance_usdm", "BTCUSDT"))
 
 
 def test_a_file_that_ends_at_noon_does_not_tell_the_close() -> None:

@@ -110,7 +110,7 @@ def parse_metrics(body: bytes, of: Instrument) -> Page:
             (name,) = packed.namelist()
             with packed.open(name) as file:
                 text = file.read(LARGEST + 1)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError,
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError,
             struct.error, OverflowError, MemoryError) as error:  # fmt: skip
         raise Unreadable(f"not a zip of one table: {error}") from error
     if len(text) > LARGEST:

@@ -516,8 +516,8 @@ _SINCE = (
     pl.col("usd_then").alias("known"),
     pl.when(_BOTH).then(pl.col("coins", "coins_then")),
 )
-_SUMMED = ("growth", "weight", "known", "coins", "coins_then")
 """What an instrument adds to its asset's change since the last close."""
+_SUMMED = ("growth", "weight", "known", "coins", "coins_then")
 
 
 def _asset(frame: pl.DataFrame, state: State) -> _Asset:
