@@ -132,6 +132,17 @@ def test_one_or_two_venues_alone_are_not_believed_a_jump(venues: tuple[str, ...]
     assert value(samples, "leverage_mark_price_usd", venue="a") == PRICE
 
 
+def test_a_new_instrument_is_held_against_the_price_that_its_asset_has() -> None:
+    market = Small(venues=("a",))
+    market.run(60, silent=[venue for venue in VENUES if venue != "a"])
+    listed = instrument("a", "BTCUSD_NEW")
+    market.say("a", Mark(listed, market.now, PRICE * 1.5))  # the middle of both would be near either
+    samples = market.tick()
+    assert samples.views.implausible == {("a", "mark"): 1}
+    assert value(samples, "leverage_mark_price_usd", symbol="BTCUSD_NEW") is None
+    assert value(samples, "leverage_reference_price_usd", asset="BTC") == PRICE
+
+
 def test_growth_by_hand() -> None:
     market = Small()
     market.run(3660)
